@@ -1,0 +1,124 @@
+#include "jit/compiler.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+// fmad off: what is one rounding and what two stands in the source, so that every toolkit gives the same bits.
+static const char *const options[] = {"--std=c++17", "--fmad=false"};
+#define NUM_OPTIONS (sizeof(options) / sizeof(options[0]))
+
+const char *mj_compiler_options(void)
+{
+    return "--std=c++17\n--fmad=false";
+}
+
+void mj_image_free(struct mj_image *image)
+{
+    free(image->cubin);
+    free(image->ptx);
+    free(image->log);
+    *image = (struct mj_image){0};
+}
+
+static moejit_status check_version(const struct mj_nvrtc *nvrtc, const struct mj_arch *arch, struct mj_error *error)
+{
+    if (nvrtc->major * 100 + nvrtc->minor >= arch->nvrtc_major * 100 + arch->nvrtc_minor) return MOEJIT_STATUS_OK;
+    return mj_error_set(error, MOEJIT_STATUS_UNSUPPORTED, "%s is NVRTC %d.%d; arch %s needs %d.%d or later", nvrtc->path,
+                        nvrtc->major, nvrtc->minor, arch->name, arch->nvrtc_major, arch->nvrtc_minor);
+}
+
+// The number that stands before `what`, summed over the log.
+static int sum_before(const char *log, const char *what)
+{
+    int sum = 0;
+    for (const char *at = strstr(log, what); at != NULL; at = strstr(at + 1, what)) {
+        const char *digit = at;
+        while (digit > log && digit[-1] >= '0' && digit[-1] <= '9') digit--;
+        sum += atoi(digit);
+    }
+    return sum;
+}
+
+struct mj_resources mj_compiler_resources(const char *log)
+{
+    if (log == NULL) return (struct mj_resources){0};
+    return (struct mj_resources){
+        .registers = sum_before(log, " registers"),
+        .spill_bytes = sum_before(log, " bytes spill stores"),
+        .static_shared_bytes = sum_before(log, " bytes smem"),
+    };
+}
+
+// NULL where there is none.
+static char *fetch_log(const struct mj_nvrtc *nvrtc, nvrtcProgram program)
+{
+    size_t bytes = 0;
+    char *log = NULL;
+    if (program != NULL && nvrtc->nvrtcGetProgramLogSize(program, &bytes) == NVRTC_SUCCESS && bytes > 1) log = malloc(bytes);
+    if (log != NULL && nvrtc->nvrtcGetProgramLog(program, log) != NVRTC_SUCCESS) log[0] = '\0';
+    return log;
+}
+
+static moejit_status failed(const struct mj_nvrtc *nvrtc, nvrtcProgram program, nvrtcResult result, const char *symbol,
+                            struct mj_error *error)
+{
+    char *log = fetch_log(nvrtc, program);
+    moejit_status status = result == NVRTC_ERROR_OUT_OF_MEMORY ? MOEJIT_STATUS_OUT_OF_MEMORY : MOEJIT_STATUS_COMPILE_FAILED;
+    mj_error_set(error, status, "compiling %s with %s (NVRTC %d.%d): %s%s%s", symbol, nvrtc->path, nvrtc->major, nvrtc->minor,
+                 nvrtc->nvrtcGetErrorString(result), log != NULL ? "\n" : "", log != NULL ? log : "");
+    free(log);
+    return status;
+}
+
+static nvrtcResult create_program(const struct mj_nvrtc *nvrtc, const struct mj_source_set *sources, const char *unit,
+                                  const char *symbol, nvrtcProgram *program)
+{
+    const char *names[MJ_MAX_SOURCES], *texts[MJ_MAX_SOURCES];
+    char name[160];
+    snprintf(name, sizeof(name), "%s.cu", symbol);
+    for (int i = 0; i < sources->num_sources; i++) {
+        names[i] = sources->sources[i].name;
+        texts[i] = sources->sources[i].text;
+    }
+    return nvrtc->nvrtcCreateProgram(program, unit, name, sources->num_sources, texts, names);
+}
+
+static nvrtcResult fetch(const struct mj_nvrtc *nvrtc, nvrtcProgram program, struct mj_image *image)
+{
+    nvrtcResult result = nvrtc->nvrtcGetCUBINSize(program, &image->cubin_bytes);
+    if (result == NVRTC_SUCCESS) result = nvrtc->nvrtcGetPTXSize(program, &image->ptx_bytes);
+    if (result != NVRTC_SUCCESS) return result;
+    image->cubin = malloc(image->cubin_bytes);
+    image->ptx = malloc(image->ptx_bytes);
+    if (image->cubin == NULL || image->ptx == NULL) return NVRTC_ERROR_OUT_OF_MEMORY;
+    image->log = fetch_log(nvrtc, program);
+    result = nvrtc->nvrtcGetCUBIN(program, image->cubin);
+    if (result == NVRTC_SUCCESS) result = nvrtc->nvrtcGetPTX(program, image->ptx);
+    return result;
+}
+
+moejit_status mj_compiler_compile(const struct mj_nvrtc *nvrtc, const struct mj_source_set *sources, const char *unit,
+                                  const char *symbol, const struct mj_arch *arch, struct mj_image *image,
+                                  struct mj_error *error)
+{
+    *image = (struct mj_image){0};
+    moejit_status status = check_version(nvrtc, arch, error);
+    if (status != MOEJIT_STATUS_OK) return status;
+    char arch_option[48];
+    snprintf(arch_option, sizeof(arch_option), "--gpu-architecture=%s", arch->name);
+    // Stack limit: NVRTC would otherwise raise that of the host process while it compiles.
+    const char *arguments[NUM_OPTIONS + 3] = {arch_option, "--modify-stack-limit=false", "--ptxas-options=-v"};
+    for (size_t i = 0; i < NUM_OPTIONS; i++) arguments[i + 3] = options[i];
+
+    nvrtcProgram program = NULL;
+    nvrtcResult result = create_program(nvrtc, sources, unit, symbol, &program);
+    if (result == NVRTC_SUCCESS) result = nvrtc->nvrtcCompileProgram(program, (int)NUM_OPTIONS + 3, arguments);
+    if (result == NVRTC_SUCCESS) result = fetch(nvrtc, program, image);
+    if (result != NVRTC_SUCCESS) {
+        status = failed(nvrtc, program, result, symbol, error);
+        mj_image_free(image);
+    }
+    if (program != NULL) nvrtc->nvrtcDestroyProgram(&program);
+    return status;
+}

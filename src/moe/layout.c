@@ -1,0 +1,49 @@
+#include "moe/layout.h"
+
+static size_t align(size_t bytes)
+{
+    return (bytes + MJ_MEMORY_ALIGNMENT - 1) / MJ_MEMORY_ALIGNMENT * MJ_MEMORY_ALIGNMENT;
+}
+
+static size_t packed_bytes(int rows, int columns)
+{
+    return (size_t)mj_ceil_div(rows, MJ_BLOCK_ROWS) * (size_t)mj_ceil_div(columns, MJ_BLOCK_COLUMNS) * MJ_BLOCK_BYTES;
+}
+
+void mj_layout_weights(const struct mj_problem *problem, struct mj_weights_layout *layout)
+{
+    const moejit_layer *layer = &problem->layer;
+    size_t experts = (size_t)layer->num_local_experts;
+    layout->gate_up_expert = packed_bytes(problem->gate_up_rows, layer->hidden);
+    layout->down_expert = packed_bytes(layer->hidden, layer->intermediate);
+    layout->down = align(experts * layout->gate_up_expert);
+    layout->invalid_scales = layout->down + align(experts * layout->down_expert);
+    layout->total = layout->invalid_scales + MJ_MEMORY_ALIGNMENT;
+}
+
+void mj_layout_workspace(const struct mj_problem *problem, int max_num_tokens, size_t partials_cap,
+                         struct mj_workspace_layout *layout)
+{
+    const moejit_layer *layer = &problem->layer;
+    size_t pairs = (size_t)max_num_tokens * (size_t)layer->top_k, next = 0;
+    layout->expert_offsets = next;
+    next += align(((size_t)layer->num_local_experts + 1) * sizeof(int32_t));
+    layout->sorted_pairs = next;
+    next += align(pairs * sizeof(int32_t));
+    layout->x_values = next;
+    if (layer->activation_format == MOEJIT_FORMAT_NVFP4) next += align((size_t)max_num_tokens * (size_t)layer->hidden * 2);
+    layout->intermediate = next;
+    next += align(pairs * (size_t)layer->intermediate * 2);
+    layout->partials = next;
+    layout->partial_row_blocks = 0;
+    if (problem->sum == MJ_SUM_ORDERED) {
+        size_t block_bytes = pairs * MJ_BLOCK_ROWS * sizeof(float);
+        size_t blocks = (size_t)mj_ceil_div(layer->hidden, MJ_BLOCK_ROWS), fitting = partials_cap / block_bytes;
+        if (fitting < 1) fitting = 1;
+        // An even number, so that a chunk ends with a tile of 128 rows.
+        if (fitting > 1) fitting -= fitting % 2;
+        layout->partial_row_blocks = (int)(fitting < blocks ? fitting : blocks);
+        next += align(block_bytes * (size_t)layout->partial_row_blocks);
+    }
+    layout->total = next;
+}

@@ -1,0 +1,29 @@
+// The tiles of the portable family, and which one serves a number of tokens.
+#ifndef MOEJIT_MOE_TILE_H
+#define MOEJIT_MOE_TILE_H
+
+#include <stddef.h>
+
+#include "moe/problem.h"
+
+struct mj_tile {
+    const char *name; // rows x tokens x depth
+    int block_rows, block_tokens, block_k, num_stages, num_threads;
+};
+
+#define MJ_NUM_TILES 5
+extern const struct mj_tile mj_tiles[MJ_NUM_TILES];
+
+// The tile for T tokens: the narrowest that holds the tokens of an average expert.
+int mj_tile_choose(const struct mj_problem *problem, int num_tokens);
+
+// Dynamic shared memory of gate_up and down kernels, in bytes: what gemm_portable.cuh lays out.
+int mj_tile_shared_bytes(const struct mj_tile *tile, int num_local_experts);
+
+// At least as many tiles as any routing of T tokens can make; the grid is never larger.
+long long mj_tile_max_count(const struct mj_tile *tile, const struct mj_problem *problem, int num_tokens, int num_rows);
+
+// Thread blocks for an element-wise kernel of `count` items, `num_threads` a block.
+long long mj_tile_blocks_for(long long count, int num_threads);
+
+#endif

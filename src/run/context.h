@@ -1,0 +1,40 @@
+// The context: everything that is not a process-wide state.
+#ifndef MOEJIT_RUN_CONTEXT_H
+#define MOEJIT_RUN_CONTEXT_H
+
+#include "store.h"
+#include "cuda/arch.h"
+#include "cuda/driver.h"
+#include "cuda/nvrtc.h"
+#include "jit/source_set.h"
+
+struct moejit_context {
+    struct mj_error error;
+    const struct mj_arch *arch;
+    bool attached; // false: an arch alone, no driver
+    bool retained; // the primary context is ours to release
+    struct mj_driver driver;
+    CUdevice device;
+    CUcontext cuda;
+    int num_sms;
+    struct mj_nvrtc nvrtc; // opened on the first miss
+    bool nvrtc_open;
+    char *nvrtc_option;
+    char compiler[320]; // moejit_context_compiler
+    struct mj_source_set sources;
+    struct mj_store *store;
+    uint64_t compiles, module_loads;
+    moejit_log_fn log;
+    void *log_user;
+};
+
+void mj_context_log(const struct moejit_context *context, moejit_log_level level, const char *text);
+
+// Makes the context's CUcontext current and, with leave, puts back what was. Between the two driver calls may be made.
+struct mj_entered {
+    bool pushed;
+};
+moejit_status mj_context_enter(const struct moejit_context *context, struct mj_entered *entered, struct mj_error *error);
+void mj_context_leave(const struct moejit_context *context, struct mj_entered *entered);
+
+#endif

@@ -1,0 +1,15 @@
+#ifndef MOEJIT_RUN_EXECUTOR_H
+#define MOEJIT_RUN_EXECUTOR_H
+
+#include "run/context.h"
+
+struct moejit_executor {
+    struct moejit_context *context;
+    struct mj_error error;
+    bool single_stream, owns_stream;
+    CUstream auxiliary;
+    CUevent forked, zeroed; // the main stream has reached forward; the output's rows are zero
+    uint64_t forwards, launches, bytes_zeroed;
+};
+
+#endif

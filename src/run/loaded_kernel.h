@@ -1,0 +1,25 @@
+// One kernel of a plan, or the pack kernel of weights: generated, found or compiled, loaded.
+#ifndef MOEJIT_RUN_LOADED_KERNEL_H
+#define MOEJIT_RUN_LOADED_KERNEL_H
+
+#include "jit/generator.h"
+#include "jit/module.h"
+#include "run/context.h"
+
+struct mj_loaded_kernel {
+    enum mj_kernel_id id;
+    int tile_idx; // -1: the kernel has no tile
+    char symbol[MJ_SYMBOL_BYTES];
+    struct mj_text unit, key;
+    char *ptx; // kept only where there is no GPU to load on
+    struct mj_resources resources;
+    struct mj_module module;
+    int num_threads, shared_bytes;
+};
+
+// The context must be entered where it is attached. On failure nothing is left.
+moejit_status mj_loaded_kernel_create(struct moejit_context *context, const struct mj_problem *problem,
+                                      enum mj_kernel_id id, int tile_idx, struct mj_loaded_kernel *kernel);
+void mj_loaded_kernel_destroy(struct moejit_context *context, struct mj_loaded_kernel *kernel);
+
+#endif

@@ -1,0 +1,373 @@
+// The launches of one layer: route, quantize, zero, gate_up, down, combine.
+#include <stdlib.h>
+#include <string.h>
+
+#include "run/executor.h"
+#include "run/forward_check.h"
+
+struct call { // one layer in flight
+    const struct moejit_plan *plan;
+    const struct moejit_weights *weights;
+    struct moejit_executor *executor;
+    const struct mj_driver *driver;
+    moejit_forward_args args;
+    unsigned char *workspace;
+    CUstream stream;
+};
+
+static CUresult launch(const struct call *call, const struct mj_loaded_kernel *kernel, long long blocks, CUstream stream,
+                       void *args)
+{
+    void *parameters[] = {args};
+    call->executor->launches++;
+    return call->driver->cuLaunchKernel(kernel->module.function, (unsigned)blocks, 1, 1, (unsigned)kernel->num_threads, 1, 1,
+                                        (unsigned)kernel->shared_bytes, stream, parameters, NULL);
+}
+
+// As many CTAs as fit the GPU at once, or fewer where there is less to do.
+static long long resident_blocks(const struct call *call, const struct mj_loaded_kernel *kernel, long long needed)
+{
+    long long resident = (long long)call->plan->context->num_sms * kernel->module.blocks_per_sm;
+    return needed < resident ? needed : resident;
+}
+
+static CUresult launch_elements(const struct call *call, const struct mj_loaded_kernel *kernel, long long count,
+                                CUstream stream, void *args)
+{
+    return launch(call, kernel, resident_blocks(call, kernel, mj_tile_blocks_for(count, kernel->num_threads)), stream, args);
+}
+
+static int32_t *expert_offsets(const struct call *call)
+{
+    return (int32_t *)(void *)(call->workspace + call->plan->workspace.expert_offsets);
+}
+
+static int32_t *sorted_pairs(const struct call *call)
+{
+    return (int32_t *)(void *)(call->workspace + call->plan->workspace.sorted_pairs);
+}
+
+static int tile_of(const struct call *call)
+{
+    if (call->plan->forced_tile >= 0) return call->plan->forced_tile;
+    return mj_tile_choose(&call->plan->problem, call->args.num_tokens);
+}
+
+static CUresult run_route(const struct call *call)
+{
+    const moejit_layer *layer = &call->plan->problem.layer;
+    struct mj_route_args args = {
+        .expert_ids = call->args.expert_ids,
+        .live_tokens = call->args.live_tokens,
+        .expert_offsets = expert_offsets(call),
+        .sorted_pairs = sorted_pairs(call),
+        .num_tokens = call->args.num_tokens,
+        .top_k = layer->top_k,
+        .num_local_experts = layer->num_local_experts,
+        .local_expert_offset = layer->local_expert_offset,
+    };
+    const struct mj_loaded_kernel *kernel = mj_plan_find(call->plan, MJ_KERNEL_ROUTE, -1);
+    return launch(call, kernel, layer->num_local_experts, call->stream, &args);
+}
+
+static CUresult run_quantize(const struct call *call)
+{
+    const moejit_layer *layer = &call->plan->problem.layer;
+    if (layer->activation_format != MOEJIT_FORMAT_NVFP4) return CUDA_SUCCESS;
+    struct mj_quantize_args args = {
+        .x = call->args.x.data,
+        .x_scales = call->args.x_scale,
+        .input_scale = call->args.input_scale,
+        .live_tokens = call->args.live_tokens,
+        .x_values = call->workspace + call->plan->workspace.x_values,
+        .x_row_stride = call->args.x.row_stride,
+        .num_tokens = call->args.num_tokens,
+    };
+    const struct mj_loaded_kernel *kernel = mj_plan_find(call->plan, MJ_KERNEL_QUANTIZE, -1);
+    return launch_elements(call, kernel, (long long)args.num_tokens * (layer->hidden / 16), call->stream, &args);
+}
+
+static CUresult run_gate_up(const struct call *call)
+{
+    const struct mj_problem *problem = &call->plan->problem;
+    const moejit_layer *layer = &problem->layer;
+    bool quantised = layer->activation_format == MOEJIT_FORMAT_NVFP4;
+    struct mj_gate_up_args args = {
+        .x = quantised ? (const void *)(call->workspace + call->plan->workspace.x_values) : call->args.x.data,
+        .weights = call->weights->memory,
+        .alpha = call->args.gate_up_alpha,
+        .bias = call->args.gate_up_bias,
+        .router_weights = layer->router_weight_on_input ? call->args.router_weights : NULL,
+        .intermediate_scale = call->args.intermediate_scale,
+        .expert_offsets = expert_offsets(call),
+        .sorted_pairs = sorted_pairs(call),
+        .intermediate = call->workspace + call->plan->workspace.intermediate,
+        .x_row_stride = quantised ? layer->hidden : call->args.x.row_stride,
+        .expert_stride_bytes = (int64_t)call->weights->layout.gate_up_expert,
+        .num_local_experts = layer->num_local_experts,
+        .alpha_stride = layer->split_gate_up_alpha ? 2 : 1,
+        .intermediate_scale_stride = layer->per_expert_intermediate_scale,
+        .activation_alpha = layer->activation_alpha,
+        .activation_beta = layer->activation_beta,
+        .activation_limit = layer->activation_limit,
+    };
+    int tile = tile_of(call);
+    const struct mj_loaded_kernel *kernel = mj_plan_find(call->plan, MJ_KERNEL_GATE_UP, tile);
+    long long tiles = mj_tile_max_count(&mj_tiles[tile], problem, call->args.num_tokens, problem->gate_up_rows);
+    return launch(call, kernel, resident_blocks(call, kernel, tiles), call->stream, &args);
+}
+
+// The live rows of the output; which are known on the host, unless live_tokens says so on the device.
+static CUresult run_zero(const struct call *call, CUstream stream)
+{
+    const moejit_tensor *output = &call->args.output;
+    size_t element = mj_dtype_bytes(output->dtype), row = (size_t)output->columns * element;
+    size_t rows = (size_t)call->args.num_tokens;
+    call->executor->bytes_zeroed += rows * row;
+    if (call->args.live_tokens != NULL) {
+        struct mj_zero_args args = {
+            .output = output->data,
+            .live_tokens = call->args.live_tokens,
+            .row_stride_bytes = output->row_stride * (int64_t)element,
+            .row_bytes = (int32_t)row,
+            .num_tokens = call->args.num_tokens,
+        };
+        const struct mj_loaded_kernel *kernel = mj_plan_find(call->plan, MJ_KERNEL_ZERO, -1);
+        return launch_elements(call, kernel, (long long)(rows * row / 16), stream, &args);
+    }
+    call->executor->launches++;
+    CUdeviceptr data = (CUdeviceptr)output->data;
+    if (output->row_stride == output->columns) return call->driver->cuMemsetD8Async(data, 0, rows * row, stream);
+    return call->driver->cuMemsetD2D8Async(data, (size_t)output->row_stride * element, 0, row, rows, stream);
+}
+
+static bool needs_zeroing(const struct call *call)
+{
+    return call->plan->problem.sum == MJ_SUM_ATOMIC && call->args.output_mode == MOEJIT_OUTPUT_OVERWRITE;
+}
+
+static CUresult run_combine(const struct call *call, const struct mj_down_args *down)
+{
+    const moejit_layer *layer = &call->plan->problem.layer;
+    int first = down->first_row_block * MJ_BLOCK_ROWS, end = first + down->num_row_blocks * MJ_BLOCK_ROWS;
+    struct mj_combine_args args = {
+        .partials = down->partials,
+        .expert_ids = call->args.expert_ids,
+        .live_tokens = call->args.live_tokens,
+        .output = call->args.output.data,
+        .output_row_stride = call->args.output.row_stride,
+        .num_tokens = call->args.num_tokens,
+        .top_k = layer->top_k,
+        .num_local_experts = layer->num_local_experts,
+        .local_expert_offset = layer->local_expert_offset,
+        .first_column = first,
+        .num_columns = (end < layer->hidden ? end : layer->hidden) - first,
+        .partial_columns = down->partial_columns,
+        .accumulate = call->args.output_mode == MOEJIT_OUTPUT_ACCUMULATE,
+    };
+    const struct mj_loaded_kernel *kernel = mj_plan_find(call->plan, MJ_KERNEL_COMBINE, -1);
+    return launch_elements(call, kernel, (long long)args.num_tokens * (args.num_columns / 4), call->stream, &args);
+}
+
+// The ordered sum goes in chunks of columns where partials do not hold them all: every weight is still read once.
+static CUresult run_down(const struct call *call)
+{
+    const struct mj_problem *problem = &call->plan->problem;
+    const moejit_layer *layer = &problem->layer;
+    bool ordered = problem->sum == MJ_SUM_ORDERED;
+    int total = mj_ceil_div(layer->hidden, MJ_BLOCK_ROWS), chunk = ordered ? call->plan->workspace.partial_row_blocks : total;
+    struct mj_down_args args = {
+        .intermediate = call->workspace + call->plan->workspace.intermediate,
+        .weights = call->weights->memory + call->weights->layout.down,
+        .alpha = call->args.down_alpha,
+        .bias = call->args.down_bias,
+        .router_weights = layer->router_weight_on_input ? NULL : call->args.router_weights,
+        .expert_offsets = expert_offsets(call),
+        .sorted_pairs = sorted_pairs(call),
+        .output = call->args.output.data,
+        .partials = (float *)(void *)(call->workspace + call->plan->workspace.partials),
+        .output_row_stride = call->args.output.row_stride,
+        .expert_stride_bytes = (int64_t)call->weights->layout.down_expert,
+        .num_local_experts = layer->num_local_experts,
+        .partial_columns = chunk * MJ_BLOCK_ROWS,
+    };
+    int tile = tile_of(call);
+    const struct mj_loaded_kernel *kernel = mj_plan_find(call->plan, MJ_KERNEL_DOWN, tile);
+    CUresult result = CUDA_SUCCESS;
+    for (int first = 0; first < total && result == CUDA_SUCCESS; first += chunk) {
+        args.first_row_block = first;
+        args.num_row_blocks = total - first < chunk ? total - first : chunk;
+        int rows = args.num_row_blocks * MJ_BLOCK_ROWS;
+        long long tiles = mj_tile_max_count(&mj_tiles[tile], problem, call->args.num_tokens, rows);
+        result = launch(call, kernel, resident_blocks(call, kernel, tiles), call->stream, &args);
+        if (result == CUDA_SUCCESS && ordered) result = run_combine(call, &args);
+    }
+    return result;
+}
+
+// Zeroing beside route and gate_up. Once the auxiliary stream has been forked off it is always joined again, so that a
+// failure in between leaves no capture unjoined.
+static CUresult run_layer(const struct call *call)
+{
+    const struct mj_driver *driver = call->driver;
+    struct moejit_executor *executor = call->executor;
+    bool zeroing = needs_zeroing(call), forked = zeroing && !executor->single_stream;
+    CUresult result = CUDA_SUCCESS, joined = CUDA_SUCCESS;
+    if (forked) {
+        result = driver->cuEventRecord(executor->forked, call->stream);
+        if (result == CUDA_SUCCESS) result = driver->cuStreamWaitEvent(executor->auxiliary, executor->forked, 0);
+        if (result != CUDA_SUCCESS) return result;
+        result = run_zero(call, executor->auxiliary);
+        joined = driver->cuEventRecord(executor->zeroed, executor->auxiliary);
+    } else if (zeroing) {
+        result = run_zero(call, call->stream);
+    }
+    if (result == CUDA_SUCCESS) result = run_route(call);
+    if (result == CUDA_SUCCESS) result = run_quantize(call);
+    if (result == CUDA_SUCCESS) result = run_gate_up(call);
+    if (forked && joined == CUDA_SUCCESS) joined = driver->cuStreamWaitEvent(call->stream, executor->zeroed, 0);
+    if (result == CUDA_SUCCESS) result = joined;
+    return result == CUDA_SUCCESS ? run_down(call) : result;
+}
+
+static CUresult run_down_step(const struct call *call)
+{
+    CUresult result = needs_zeroing(call) ? run_zero(call, call->stream) : CUDA_SUCCESS;
+    return result == CUDA_SUCCESS ? run_down(call) : result;
+}
+
+static CUresult run_forward(const struct call *call)
+{
+    CUresult result = run_layer(call);
+    if (result == CUDA_SUCCESS) call->executor->forwards++;
+    return result;
+}
+
+static moejit_status begin(struct call *call, const struct moejit_plan *plan, const struct moejit_weights *weights,
+                           bool needs_weights, const moejit_forward_args *args, struct moejit_executor *executor,
+                           CUstream stream)
+{
+    if (executor == NULL) return MOEJIT_STATUS_INVALID_ARGUMENT; // there is no record to write to
+    mj_error_clear(&executor->error);
+    if (plan == NULL || (needs_weights && weights == NULL)) {
+        return mj_error_set(&executor->error, MOEJIT_STATUS_INVALID_ARGUMENT, "%s is NULL", plan == NULL ? "plan" : "weights");
+    }
+    if (plan->context != executor->context) {
+        return mj_error_set(&executor->error, MOEJIT_STATUS_INVALID_ARGUMENT, "plan and executor belong to different contexts");
+    }
+    *call = (struct call){.plan = plan, .weights = weights, .executor = executor, .driver = &plan->context->driver,
+                          .stream = stream};
+    moejit_status status = mj_forward_check(plan, weights, args, &call->args, &executor->error);
+    call->workspace = call->args.workspace;
+    return status;
+}
+
+static moejit_status run(struct call *call, const char *what, CUresult (*steps)(const struct call *))
+{
+    struct mj_entered entered;
+    struct mj_error *error = &call->executor->error;
+    if (call->args.num_tokens == 0) {
+        if (steps == run_forward) call->executor->forwards++;
+        return MOEJIT_STATUS_OK;
+    }
+    moejit_status status = mj_context_enter(call->plan->context, &entered, error);
+    if (status != MOEJIT_STATUS_OK) return status;
+    CUresult result = steps(call);
+    if (result != CUDA_SUCCESS) status = mj_driver_failed(call->driver, result, what, error);
+    mj_context_leave(call->plan->context, &entered);
+    return status;
+}
+
+moejit_status moejit_forward(const moejit_plan *plan, const moejit_weights *weights, const moejit_forward_args *args,
+                             moejit_executor *executor, struct CUstream_st *stream)
+{
+    struct call call;
+    moejit_status status = begin(&call, plan, weights, true, args, executor, stream);
+    return status == MOEJIT_STATUS_OK ? run(&call, "launching forward", run_forward) : status;
+}
+
+moejit_status moejit_route(const moejit_plan *plan, const moejit_forward_args *args, moejit_executor *executor,
+                           struct CUstream_st *stream)
+{
+    struct call call;
+    moejit_status status = begin(&call, plan, NULL, false, args, executor, stream);
+    return status == MOEJIT_STATUS_OK ? run(&call, "launching route", run_route) : status;
+}
+
+moejit_status moejit_quantize(const moejit_plan *plan, const moejit_forward_args *args, moejit_executor *executor,
+                              struct CUstream_st *stream)
+{
+    struct call call;
+    moejit_status status = begin(&call, plan, NULL, false, args, executor, stream);
+    return status == MOEJIT_STATUS_OK ? run(&call, "launching quantize", run_quantize) : status;
+}
+
+moejit_status moejit_gate_up(const moejit_plan *plan, const moejit_weights *weights, const moejit_forward_args *args,
+                             moejit_executor *executor, struct CUstream_st *stream)
+{
+    struct call call;
+    moejit_status status = begin(&call, plan, weights, true, args, executor, stream);
+    return status == MOEJIT_STATUS_OK ? run(&call, "launching gate_up", run_gate_up) : status;
+}
+
+moejit_status moejit_down(const moejit_plan *plan, const moejit_weights *weights, const moejit_forward_args *args,
+                          moejit_executor *executor, struct CUstream_st *stream)
+{
+    struct call call;
+    moejit_status status = begin(&call, plan, weights, true, args, executor, stream);
+    return status == MOEJIT_STATUS_OK ? run(&call, "launching down", run_down_step) : status;
+}
+
+static CUresult copy_out(const struct call *call, const void *device, void *host, size_t bytes)
+{
+    return call->driver->cuMemcpyDtoHAsync(host, (CUdeviceptr)device, bytes, call->stream);
+}
+
+// Rows in sorted order to rows in the order of pairs.
+static CUresult scatter_intermediate(const struct call *call, int32_t *pairs, uint16_t *rows, uint16_t *out)
+{
+    const moejit_layer *layer = &call->plan->problem.layer;
+    int32_t num_rows = 0;
+    size_t row_elements = (size_t)layer->intermediate;
+    CUresult result = copy_out(call, expert_offsets(call) + layer->num_local_experts, &num_rows, sizeof(num_rows));
+    if (result == CUDA_SUCCESS) result = call->driver->cuStreamSynchronize(call->stream);
+    if (result != CUDA_SUCCESS || num_rows == 0) return result;
+    result = copy_out(call, sorted_pairs(call), pairs, (size_t)num_rows * sizeof(int32_t));
+    if (result == CUDA_SUCCESS) {
+        result = copy_out(call, call->workspace + call->plan->workspace.intermediate, rows,
+                          (size_t)num_rows * row_elements * sizeof(uint16_t));
+    }
+    if (result == CUDA_SUCCESS) result = call->driver->cuStreamSynchronize(call->stream);
+    for (int32_t i = 0; result == CUDA_SUCCESS && i < num_rows; i++) {
+        memcpy(out + (size_t)pairs[i] * row_elements, rows + (size_t)i * row_elements, row_elements * sizeof(uint16_t));
+    }
+    return result;
+}
+
+moejit_status moejit_read_intermediate(const moejit_plan *plan, const moejit_forward_args *args, moejit_executor *executor,
+                                       struct CUstream_st *stream, uint16_t *out, size_t out_bytes)
+{
+    struct call call;
+    moejit_status status = begin(&call, plan, NULL, false, args, executor, stream);
+    if (status != MOEJIT_STATUS_OK || call.args.num_tokens == 0) return status;
+    const moejit_layer *layer = &plan->problem.layer;
+    size_t pairs = (size_t)call.args.num_tokens * (size_t)layer->top_k;
+    size_t needed = pairs * (size_t)layer->intermediate * sizeof(uint16_t);
+    if (out == NULL || out_bytes < needed) {
+        return mj_error_set(&executor->error, MOEJIT_STATUS_INVALID_ARGUMENT, "out is %p with %zu bytes, needs %zu", (void *)out,
+                            out_bytes, needed);
+    }
+    int32_t *sorted = malloc(pairs * sizeof(int32_t));
+    uint16_t *rows = malloc(needed);
+    struct mj_entered entered = {false};
+    if (sorted == NULL || rows == NULL) {
+        status = mj_error_set(&executor->error, MOEJIT_STATUS_OUT_OF_MEMORY, "no memory for %zu bytes of intermediate", needed);
+    } else if ((status = mj_context_enter(plan->context, &entered, &executor->error)) == MOEJIT_STATUS_OK) {
+        CUresult result = scatter_intermediate(&call, sorted, rows, out);
+        if (result != CUDA_SUCCESS) status = mj_driver_failed(call.driver, result, "reading the intermediate", &executor->error);
+        mj_context_leave(plan->context, &entered);
+    }
+    free(sorted);
+    free(rows);
+    return status;
+}
