@@ -22,19 +22,20 @@ struct mj_store {
     bool warned;
 };
 
-static const char schema[] = "CREATE TABLE IF NOT EXISTS images ("
-                             " key_hash BLOB NOT NULL, key_text BLOB NOT NULL, format TEXT NOT NULL, toolchain TEXT NOT NULL,"
-                             " toolchain_rank INTEGER NOT NULL, origin TEXT NOT NULL, image BLOB NOT NULL,"
-                             " digest BLOB NOT NULL, created INTEGER NOT NULL,"
-                             " PRIMARY KEY (key_hash, format, toolchain, origin));";
-static const char lookup_sql[] = "SELECT key_text, toolchain, image, digest FROM images"
-                                 " WHERE key_hash = ?1 AND format = ?2 ORDER BY toolchain_rank DESC, toolchain LIMIT 1;";
+static const char schema[] =
+    "CREATE TABLE IF NOT EXISTS images ("
+    " key_hash BLOB NOT NULL, key_text BLOB NOT NULL, format TEXT NOT NULL, toolchain TEXT NOT NULL,"
+    " toolchain_rank INTEGER NOT NULL, origin TEXT NOT NULL, image BLOB NOT NULL,"
+    " digest BLOB NOT NULL, created INTEGER NOT NULL,"
+    " PRIMARY KEY (key_hash, format, toolchain, origin));";
+static const char lookup_sql[] =
+    "SELECT key_text, toolchain, image, digest FROM images"
+    " WHERE key_hash = ?1 AND format = ?2 ORDER BY toolchain_rank DESC, toolchain LIMIT 1;";
 static const char insert_sql[] = "INSERT OR REPLACE INTO images"
                                  " VALUES (?1, ?2, ?3, ?4, ?5, 'compiled', ?6, ?7, ?8);";
 static const char erase_sql[] = "DELETE FROM images WHERE key_hash = ?1 AND format = ?2;";
 
-static void warn(struct mj_store *store, const char *what, const char *why)
-{
+static void warn(struct mj_store *store, const char *what, const char *why) {
     char text[2048];
     if (store->warned || store->warn == NULL) return;
     store->warned = true;
@@ -42,8 +43,7 @@ static void warn(struct mj_store *store, const char *what, const char *why)
     store->warn(store->user, text);
 }
 
-static void disconnect(struct mj_store *store)
-{
+static void disconnect(struct mj_store *store) {
     sqlite3_finalize(store->lookup);
     sqlite3_finalize(store->insert);
     sqlite3_finalize(store->erase);
@@ -53,8 +53,7 @@ static void disconnect(struct mj_store *store)
 }
 
 // Refuses a database that something else or a newer moejit wrote.
-static bool check_version(sqlite3 *database, char *why, size_t why_bytes)
-{
+static bool check_version(sqlite3 *database, char *why, size_t why_bytes) {
     sqlite3_stmt *statement = NULL;
     int version = -1;
     if (sqlite3_prepare_v2(database, "PRAGMA user_version;", -1, &statement, NULL) == SQLITE_OK &&
@@ -71,8 +70,7 @@ static bool check_version(sqlite3 *database, char *why, size_t why_bytes)
     return false;
 }
 
-static bool connect(struct mj_store *store, const char *path, char *why, size_t why_bytes)
-{
+static bool connect(struct mj_store *store, const char *path, char *why, size_t why_bytes) {
     int flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOFOLLOW | SQLITE_OPEN_FULLMUTEX;
     char version_sql[64];
     snprintf(version_sql, sizeof(version_sql), "PRAGMA user_version = %d;", FORMAT_VERSION);
@@ -100,8 +98,7 @@ static bool connect(struct mj_store *store, const char *path, char *why, size_t 
 }
 
 // From here on in memory: what was found on disk stays there untouched.
-static void fall_back(struct mj_store *store, const char *what, const char *reason)
-{
+static void fall_back(struct mj_store *store, const char *what, const char *reason) {
     char why[512];
     warn(store, what, reason);
     disconnect(store);
@@ -109,8 +106,7 @@ static void fall_back(struct mj_store *store, const char *what, const char *reas
     if (!connect(store, ":memory:", why, sizeof(why))) warn(store, "memory", why);
 }
 
-struct mj_store *mj_store_open(const char *path, mj_store_warn_fn warn_fn, void *user)
-{
+struct mj_store *mj_store_open(const char *path, mj_store_warn_fn warn_fn, void *user) {
     struct mj_store *store = calloc(1, sizeof(*store));
     if (store == NULL) return NULL;
     store->warn = warn_fn;
@@ -136,25 +132,21 @@ struct mj_store *mj_store_open(const char *path, mj_store_warn_fn warn_fn, void 
     return store;
 }
 
-void mj_store_close(struct mj_store *store)
-{
+void mj_store_close(struct mj_store *store) {
     if (store == NULL) return;
     disconnect(store);
     free(store);
 }
 
-const char *mj_store_path(const struct mj_store *store)
-{
+const char *mj_store_path(const struct mj_store *store) {
     return store->path;
 }
 
-struct mj_store_counters mj_store_counters_read(const struct mj_store *store)
-{
+struct mj_store_counters mj_store_counters_read(const struct mj_store *store) {
     return store->counters;
 }
 
-void mj_store_count(struct mj_store *store, bool hit)
-{
+void mj_store_count(struct mj_store *store, bool hit) {
     if (hit) {
         store->counters.hits++;
     } else {
@@ -163,9 +155,8 @@ void mj_store_count(struct mj_store *store, bool hit)
 }
 
 // Over everything that an image's meaning hangs on.
-static bool digest(const struct mj_text *key, const char *format, const char *toolchain, const void *image, size_t bytes,
-                   unsigned char hash[MJ_HASH_BYTES])
-{
+static bool digest(const struct mj_text *key, const char *format, const char *toolchain, const void *image,
+                   size_t bytes, unsigned char hash[MJ_HASH_BYTES]) {
     struct mj_text all = {0};
     mj_key_append(&all, "key", key->data, key->bytes);
     mj_key_append(&all, "format", format, strlen(format));
@@ -177,8 +168,7 @@ static bool digest(const struct mj_text *key, const char *format, const char *to
     return good;
 }
 
-static void heal(struct mj_store *store, const unsigned char hash[MJ_HASH_BYTES], const char *format)
-{
+static void heal(struct mj_store *store, const unsigned char hash[MJ_HASH_BYTES], const char *format) {
     store->counters.heals++;
     sqlite3_bind_blob(store->erase, 1, hash, MJ_HASH_BYTES, SQLITE_STATIC);
     sqlite3_bind_text(store->erase, 2, format, -1, SQLITE_STATIC);
@@ -187,8 +177,7 @@ static void heal(struct mj_store *store, const unsigned char hash[MJ_HASH_BYTES]
 }
 
 // Copies the row's image if all of it is as it was written.
-static bool verify(struct mj_store *store, const struct mj_text *key, const char *format, struct mj_blob *image)
-{
+static bool verify(struct mj_store *store, const struct mj_text *key, const char *format, struct mj_blob *image) {
     const void *key_text = sqlite3_column_blob(store->lookup, 0);
     size_t key_bytes = (size_t)sqlite3_column_bytes(store->lookup, 0);
     const char *toolchain = (const char *)sqlite3_column_text(store->lookup, 1);
@@ -207,8 +196,7 @@ static bool verify(struct mj_store *store, const struct mj_text *key, const char
     return true;
 }
 
-bool mj_store_lookup(struct mj_store *store, const struct mj_text *key, const char *format, struct mj_blob *image)
-{
+bool mj_store_lookup(struct mj_store *store, const struct mj_text *key, const char *format, struct mj_blob *image) {
     *image = (struct mj_blob){0};
     if (store->database == NULL) return false;
     unsigned char hash[MJ_HASH_BYTES];
@@ -226,8 +214,7 @@ bool mj_store_lookup(struct mj_store *store, const struct mj_text *key, const ch
 }
 
 void mj_store_insert(struct mj_store *store, const struct mj_text *key, const char *format, const char *toolchain,
-                     int toolchain_rank, const void *image, size_t bytes)
-{
+                     int toolchain_rank, const void *image, size_t bytes) {
     unsigned char key_hash[MJ_HASH_BYTES], image_hash[MJ_HASH_BYTES];
     if (store->database == NULL || !digest(key, format, toolchain, image, bytes, image_hash)) return;
     mj_key_hash(key->data, key->bytes, key_hash);

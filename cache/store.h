@@ -1,6 +1,6 @@
-// Where compiled images live: a SQLite database, or memory where there is none. The store never learns what a kernel is:
-// opaque images under opaque keys. Every image is verified when it is read; a bad row is deleted and counted. Whatever
-// fails turns into a miss and one warning: a cache is never the reason that a layer does not run.
+// Where compiled images live: a SQLite database, or memory where there is none. The store never learns what a kernel
+// is: opaque images under opaque keys. Every image is verified when it is read; a bad row is deleted and counted.
+// Whatever fails turns into a miss and one warning: a cache is never the reason that a layer does not run.
 #ifndef MOEJIT_CACHE_STORE_H
 #define MOEJIT_CACHE_STORE_H
 
@@ -23,8 +23,8 @@ struct mj_blob { // memory of malloc
     size_t bytes;
 };
 
-// path: the database; "" for memory only; NULL for the usual place (MOEJIT_CACHE_DIR, XDG_CACHE_HOME, HOME/.cache). NULL is
-// returned only when memory has run out.
+// path: the database; "" for memory only; NULL for the usual place (MOEJIT_CACHE_DIR, XDG_CACHE_HOME, HOME/.cache).
+// NULL is returned only when memory has run out.
 struct mj_store *mj_store_open(const char *path, mj_store_warn_fn warn, void *user);
 void mj_store_close(struct mj_store *store);
 

@@ -10,8 +10,7 @@
 
 #define FILE_NAME "moejit.db"
 
-void mj_store_path_find(char *path, size_t bytes)
-{
+void mj_store_path_find(char *path, size_t bytes) {
     static const struct {
         const char *variable, *folder;
     } places[] = {{"MOEJIT_CACHE_DIR", ""}, {"XDG_CACHE_HOME", "/moejit"}, {"HOME", "/.cache/moejit"}};
@@ -25,27 +24,25 @@ void mj_store_path_find(char *path, size_t bytes)
     }
 }
 
-static bool refuse(char *why, size_t why_bytes, const char *path, const char *reason)
-{
+static bool refuse(char *why, size_t why_bytes, const char *path, const char *reason) {
     snprintf(why, why_bytes, "%s %s", path, reason);
     return false;
 }
 
-static bool check(const char *path, mode_t kind, char *why, size_t why_bytes)
-{
+static bool check(const char *path, mode_t kind, char *why, size_t why_bytes) {
     struct stat status;
     if (lstat(path, &status) != 0) return refuse(why, why_bytes, path, strerror(errno));
     if ((status.st_mode & S_IFMT) != kind) {
         return refuse(why, why_bytes, path, kind == S_IFDIR ? "is not a folder" : "is not an ordinary file");
     }
     if (status.st_uid != geteuid()) return refuse(why, why_bytes, path, "belongs to another user");
-    if ((status.st_mode & (S_IWGRP | S_IWOTH)) != 0) return refuse(why, why_bytes, path, "may be written by other users");
+    if ((status.st_mode & (S_IWGRP | S_IWOTH)) != 0)
+        return refuse(why, why_bytes, path, "may be written by other users");
     return true;
 }
 
 // mkdir -p of everything before the last slash; `folder` is changed and put back on the way.
-static bool make_folders(char *folder, char *why, size_t why_bytes)
-{
+static bool make_folders(char *folder, char *why, size_t why_bytes) {
     for (char *slash = strchr(folder + 1, '/'); slash != NULL; slash = strchr(slash + 1, '/')) {
         *slash = '\0';
         bool made = mkdir(folder, 0700) == 0 || errno == EEXIST;
@@ -56,8 +53,7 @@ static bool make_folders(char *folder, char *why, size_t why_bytes)
     return true;
 }
 
-bool mj_store_path_prepare(const char *path, char *why, size_t why_bytes)
-{
+bool mj_store_path_prepare(const char *path, char *why, size_t why_bytes) {
     char folder[1024];
     if (strlen(path) >= sizeof(folder)) return refuse(why, why_bytes, path, "is too long a path");
     snprintf(folder, sizeof(folder), "%s", path);

@@ -8,8 +8,8 @@
 // Fills `path` with the usual place, or with "" where the environment names none.
 void mj_store_path_find(char *path, size_t bytes);
 
-// Makes the folders (0700) and, where it does not exist, an empty file (0600). False, with a sentence in `why`, where the
-// file or its folder is not ours, is a symbolic link, or may be written by others.
+// Makes the folders (0700) and, where it does not exist, an empty file (0600). False, with a sentence in `why`, where
+// the file or its folder is not ours, is a symbolic link, or may be written by others.
 bool mj_store_path_prepare(const char *path, char *why, size_t why_bytes);
 
 #endif

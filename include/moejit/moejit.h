@@ -1,9 +1,10 @@
 // moejit: the mixture-of-experts layer of a language model whose weights are NVFP4, compiled for exactly its shape.
 //
-// A layer routes every token to top_k experts, multiplies the token by each chosen expert's gate and up matrices (gate_up),
-// applies an activation, multiplies by the expert's down matrix (down), and adds the results into the token's row, weighed by
-// the router. moejit writes CUDA source for the layer's shape, the tile and the GPU, compiles it with NVRTC, keeps the image
-// in SQLite, and launches it through the CUDA Driver API. The host program owns the GPU context, streams and memory.
+// A layer routes every token to top_k experts, multiplies the token by each chosen expert's gate and up matrices
+// (gate_up), applies an activation, multiplies by the expert's down matrix (down), and adds the results into the
+// token's row, weighed by the router. moejit writes CUDA source for the layer's shape, the tile and the GPU, compiles
+// it with NVRTC, keeps the image in SQLite, and launches it through the CUDA Driver API. The host program owns the GPU
+// context, streams and memory.
 //
 // Five objects, because a model has sixty layers of one description:
 //
@@ -15,23 +16,23 @@
 //
 //     moejit_forward(plan, weights, &args, executor, stream)
 //
-// Creating a context, packing and creating a plan may compile, allocate, touch the disk and synchronise. moejit_forward only
-// launches: no compile, no module load, no allocation, no lock, no file. It is legal inside stream capture.
+// Creating a context, packing and creating a plan may compile, allocate, touch the disk and synchronise. moejit_forward
+// only launches: no compile, no module load, no allocation, no lock, no file. It is legal inside stream capture.
 //
 // Output contract: rows [0, num_tokens) of the output are overwritten, whatever was in them; nothing else is touched. A
 // larger buffer is fine. Adding to what is there is MOEJIT_OUTPUT_ACCUMULATE. See docs/output.md.
 //
-// Errors: every function that can fail returns a moejit_status; the whole sentence (what was tried, the value met, the rule
-// broken) is in the error record of the object that the call names: the executor's for forward and the step operations, the
-// context's for all else. The library prints nothing and never aborts.
+// Errors: every function that can fail returns a moejit_status; the whole sentence (what was tried, the value met, the
+// rule broken) is in the error record of the object that the call names: the executor's for forward and the step
+// operations, the context's for all else. The library prints nothing and never aborts.
 //
-// Threads: a function may be called from several threads at once if they use different objects; two calls that name the same
-// context, plan or weights must not overlap unless the function says so. moejit_forward and the step operations only read
-// plan and weights, so they may run at once on one plan with different executors.
+// Threads: a function may be called from several threads at once if they use different objects; two calls that name the
+// same context, plan or weights must not overlap unless the function says so. moejit_forward and the step operations
+// only read plan and weights, so they may run at once on one plan with different executors.
 //
-// ABI policy: structs that cross the boundary start with struct_size, set by their initialiser; fields are only ever added at
-// the end, zero meaning what happened before they existed. Enum values and function signatures never change inside one major
-// version. The SONAME carries the major version.
+// ABI policy: structs that cross the boundary start with struct_size, set by their initialiser; fields are only ever
+// added at the end, zero meaning what happened before they existed. Enum values and function signatures never change
+// inside one major version. The SONAME carries the major version.
 //
 // Device pointers are void *, streams struct CUstream_st * (a CUstream or cudaStream_t). No CUDA header is needed.
 #ifndef MOEJIT_MOEJIT_H
@@ -56,7 +57,8 @@ extern "C" {
 
 struct CUstream_st;
 
-// ---- Status -------------------------------------------------------------------------------------------------------------
+// ---- Status
+// -------------------------------------------------------------------------------------------------------------
 
 // X(name, value, meaning). Values never change.
 #define MOEJIT_STATUS_TABLE(X)                                                                                         \
@@ -84,7 +86,8 @@ MOEJIT_API const char *moejit_status_meaning(moejit_status status);
 // "0.1.0". Any thread.
 MOEJIT_API const char *moejit_version(void);
 
-// ---- The layer ----------------------------------------------------------------------------------------------------------
+// ---- The layer
+// ----------------------------------------------------------------------------------------------------------
 
 typedef enum moejit_activation {
     MOEJIT_ACTIVATION_SWIGLU = 0,     // h = v sigmoid(v) u, v the gate, u the up projection
@@ -126,36 +129,37 @@ typedef enum moejit_sum {
 // What is computed. Formulas and formats: docs/numerics.md.
 typedef struct moejit_layer {
     size_t struct_size;
-    int32_t hidden;               // H: columns of x and of the output; a multiple of 16
-    int32_t intermediate;         // I: columns of the down matrix; a multiple of 16 (tensor parallelism: a rank's share)
-    int32_t num_experts;          // of the whole layer, 1 .. 1024
-    int32_t num_local_experts;    // of this rank
-    int32_t local_expert_offset;  // the first local expert's global id
-    int32_t top_k;                // 1 .. 32
+    int32_t hidden;              // H: columns of x and of the output; a multiple of 16
+    int32_t intermediate;        // I: columns of the down matrix; a multiple of 16 (tensor parallelism: a rank's share)
+    int32_t num_experts;         // of the whole layer, 1 .. 1024
+    int32_t num_local_experts;   // of this rank
+    int32_t local_expert_offset; // the first local expert's global id
+    int32_t top_k;               // 1 .. 32
     moejit_activation activation;
     float activation_alpha, activation_beta, activation_limit; // SWIGLU_OAI only, taken literally; else zero
-    moejit_format activation_format; // BF16: x and h are multiplied as bf16; NVFP4: both are rounded to NVFP4 first
-    moejit_format input_format;      // NVFP4: x comes packed with linear scales (asks for NVFP4 activations)
-    moejit_dtype output_dtype;       // BF16, F16 or F32
-    moejit_dtype gate_up_bias_dtype; // NONE, BF16 or F32
-    moejit_dtype down_bias_dtype;    // NONE, BF16 or F32
+    moejit_format activation_format;    // BF16: x and h are multiplied as bf16; NVFP4: both are rounded to NVFP4 first
+    moejit_format input_format;         // NVFP4: x comes packed with linear scales (asks for NVFP4 activations)
+    moejit_dtype output_dtype;          // BF16, F16 or F32
+    moejit_dtype gate_up_bias_dtype;    // NONE, BF16 or F32
+    moejit_dtype down_bias_dtype;       // NONE, BF16 or F32
     moejit_row_order gate_up_row_order; // ignored where the activation is not gated
     moejit_scale_layout scale_layout;   // of both weight tensors
     int32_t split_gate_up_alpha;        // 0: gate_up_alpha is [E]; 1: [E, 2], gate then up
     int32_t per_expert_intermediate_scale; // 0: intermediate_scale is [1]; 1: [E]
-    int32_t router_weight_on_input;     // multiply gate and up by the router's weight, not the result (Llama 4)
+    int32_t router_weight_on_input;        // multiply gate and up by the router's weight, not the result (Llama 4)
     moejit_sum sum;
 } moejit_layer;
 
 // All zero but struct_size, output BF16, and for SWIGLU_OAI (alpha 1.702, beta 1, limit 7). Any thread.
 MOEJIT_API void moejit_layer_init(moejit_layer *layer, moejit_activation activation);
 
-// Whether the layer can run on an arch ("sm_90a"); NULL asks about the description alone. Otherwise the reason, a sentence
-// with value and rule, is copied to `reason` (cut to reason_bytes). Needs no GPU. Any thread.
+// Whether the layer can run on an arch ("sm_90a"); NULL asks about the description alone. Otherwise the reason, a
+// sentence with value and rule, is copied to `reason` (cut to reason_bytes). Needs no GPU. Any thread.
 MOEJIT_API moejit_status moejit_layer_supported(const moejit_layer *layer, const char *arch, char *reason,
                                                 size_t reason_bytes);
 
-// ---- The context --------------------------------------------------------------------------------------------------------
+// ---- The context
+// --------------------------------------------------------------------------------------------------------
 
 typedef struct moejit_context moejit_context;
 
@@ -171,11 +175,11 @@ typedef void (*moejit_log_fn)(void *user, moejit_log_level level, const char *te
 typedef struct moejit_context_options {
     size_t struct_size;
     moejit_attach attach;
-    int32_t device_ordinal;         // PRIMARY
-    const char *arch;               // ARCH: "sm_80" .. "sm_121a"
-    const char *cuda_library;       // NULL: MOEJIT_CUDA_LIBRARY, else libcuda.so.1
-    const char *nvrtc_library;      // NULL: MOEJIT_NVRTC_LIBRARY, else libnvrtc.so.13, .12 and the toolkit's folder
-    const char *cache_path;         // the database; NULL: MOEJIT_CACHE_DIR, XDG_CACHE_HOME, HOME/.cache; "": memory only
+    int32_t device_ordinal;    // PRIMARY
+    const char *arch;          // ARCH: "sm_80" .. "sm_121a"
+    const char *cuda_library;  // NULL: MOEJIT_CUDA_LIBRARY, else libcuda.so.1
+    const char *nvrtc_library; // NULL: MOEJIT_NVRTC_LIBRARY, else libnvrtc.so.13, .12 and the toolkit's folder
+    const char *cache_path;    // the database; NULL: MOEJIT_CACHE_DIR, XDG_CACHE_HOME, HOME/.cache; "": memory only
     const char *kernel_sources_dir; // developers: read kernel sources from here, not from the library
     moejit_log_fn log;              // called on the thread that calls moejit; may be NULL
     void *log_user;
@@ -191,7 +195,8 @@ MOEJIT_API moejit_status moejit_context_create(const moejit_context_options *opt
 // Plans, weights and executors of the context must be destroyed before. NULL is fine.
 MOEJIT_API void moejit_context_destroy(moejit_context *context);
 
-// The sentence of the context's last failed call; "" when none failed. Valid until the next call that names the context.
+// The sentence of the context's last failed call; "" when none failed. Valid until the next call that names the
+// context.
 MOEJIT_API const char *moejit_context_error(const moejit_context *context);
 // "sm_90a". Valid as long as the context.
 MOEJIT_API const char *moejit_context_arch(const moejit_context *context);
@@ -201,7 +206,7 @@ MOEJIT_API const char *moejit_context_cache_path(const moejit_context *context);
 MOEJIT_API const char *moejit_context_compiler(const moejit_context *context);
 
 typedef struct moejit_context_counters {
-    size_t struct_size; // set by the caller: sizeof
+    size_t struct_size;                // set by the caller: sizeof
     uint64_t cache_hits, cache_misses; // images asked of the cache
     uint64_t compiles;                 // units given to NVRTC
     uint64_t heals;                    // bad rows deleted
@@ -210,11 +215,12 @@ typedef struct moejit_context_counters {
 
 MOEJIT_API void moejit_context_counters_read(const moejit_context *context, moejit_context_counters *counters);
 
-// ---- Weights ------------------------------------------------------------------------------------------------------------
+// ---- Weights
+// ------------------------------------------------------------------------------------------------------------
 
 typedef struct moejit_weights moejit_weights;
 
-typedef struct moejit_checkpoint {   // device pointers to experts [first, first + count) of the pack call
+typedef struct moejit_checkpoint { // device pointers to experts [first, first + count) of the pack call
     size_t struct_size;
     const void *gate_up, *gate_up_scale; // e2m1 [count, 2 I or I, H / 2]; e4m3 scales
     const void *down, *down_scale;       // e2m1 [count, H, I / 2]; e4m3 scales
@@ -223,18 +229,20 @@ typedef struct moejit_checkpoint {   // device pointers to experts [first, first
 // Device memory that one layer's local experts need, in bytes.
 MOEJIT_API moejit_status moejit_weights_bytes(moejit_context *context, const moejit_layer *layer, size_t *bytes);
 
-// `memory`: device memory of at least moejit_weights_bytes, aligned to 256 bytes, the caller's until destroy. Compiles the
-// pack kernel on first use.
+// `memory`: device memory of at least moejit_weights_bytes, aligned to 256 bytes, the caller's until destroy. Compiles
+// the pack kernel on first use.
 MOEJIT_API moejit_status moejit_weights_create(moejit_context *context, const moejit_layer *layer, void *memory,
                                                size_t memory_bytes, moejit_weights **weights);
 MOEJIT_API void moejit_weights_destroy(moejit_weights *weights);
 
-// Packs local experts [first, first + count) from checkpoint layout, out of place, and waits for the stream. Experts not
-// packed yet must not be chosen. A NaN or negative scale is an error (the message counts them); what was packed stays.
-MOEJIT_API moejit_status moejit_weights_pack(moejit_weights *weights, const moejit_checkpoint *checkpoint, int32_t first,
-                                             int32_t count, struct CUstream_st *stream);
+// Packs local experts [first, first + count) from checkpoint layout, out of place, and waits for the stream. Experts
+// not packed yet must not be chosen. A NaN or negative scale is an error (the message counts them); what was packed
+// stays.
+MOEJIT_API moejit_status moejit_weights_pack(moejit_weights *weights, const moejit_checkpoint *checkpoint,
+                                             int32_t first, int32_t count, struct CUstream_st *stream);
 
-// ---- Plan ---------------------------------------------------------------------------------------------------------------
+// ---- Plan
+// ---------------------------------------------------------------------------------------------------------------
 
 typedef struct moejit_plan moejit_plan;
 
@@ -243,9 +251,9 @@ typedef int (*moejit_progress_fn)(void *user, int32_t done, int32_t total, const
 
 typedef struct moejit_plan_options {
     size_t struct_size;
-    int32_t max_num_tokens;        // 1 .. 65536
-    int32_t tile;                  // 0: choose by tokens per expert; else 1 + the index of moejit_tile_name's list
-    size_t partials_cap_bytes;     // deterministic sum: cap of its workspace; 0: 256 MiB
+    int32_t max_num_tokens;    // 1 .. 65536
+    int32_t tile;              // 0: choose by tokens per expert; else 1 + the index of moejit_tile_name's list
+    size_t partials_cap_bytes; // deterministic sum: cap of its workspace; 0: 256 MiB
     moejit_progress_fn progress;
     void *progress_user;
 } moejit_plan_options;
@@ -255,8 +263,8 @@ MOEJIT_API void moejit_plan_options_init(moejit_plan_options *options);
 // The name of a tile ("64x16x64": weight rows, tokens, reduction depth), or NULL past the end of the list. Any thread.
 MOEJIT_API const char *moejit_tile_name(int32_t tile_idx);
 
-// Compiles or looks up, and loads, every kernel that any token count up to the limit needs. With a context of an arch alone
-// the kernels are only compiled into the cache.
+// Compiles or looks up, and loads, every kernel that any token count up to the limit needs. With a context of an arch
+// alone the kernels are only compiled into the cache.
 MOEJIT_API moejit_status moejit_plan_create(moejit_context *context, const moejit_layer *layer,
                                             const moejit_plan_options *options, moejit_plan **plan);
 MOEJIT_API void moejit_plan_destroy(moejit_plan *plan);
@@ -274,7 +282,8 @@ typedef struct moejit_kernel_info { // strings live as long as the plan
 MOEJIT_API int32_t moejit_plan_num_kernels(const moejit_plan *plan);
 MOEJIT_API moejit_status moejit_plan_kernel(const moejit_plan *plan, int32_t kernel_idx, moejit_kernel_info *info);
 
-// ---- Executor and forward -----------------------------------------------------------------------------------------------
+// ---- Executor and forward
+// -----------------------------------------------------------------------------------------------
 
 typedef struct moejit_executor moejit_executor;
 
@@ -301,7 +310,7 @@ typedef struct moejit_executor_counters {
 MOEJIT_API void moejit_executor_counters_read(const moejit_executor *executor, moejit_executor_counters *counters);
 
 typedef struct moejit_tensor {
-    void *data;         // device pointer, 16-byte aligned
+    void *data; // device pointer, 16-byte aligned
     moejit_dtype dtype;
     int64_t rows, columns;
     int64_t row_stride; // in elements; 0: columns. Rows start 16-byte aligned
@@ -315,36 +324,38 @@ typedef enum moejit_output_mode {
 
 typedef struct moejit_forward_args {
     size_t struct_size;
-    int32_t num_tokens;             // T, 0 .. max_num_tokens of the plan
-    moejit_tensor x;                // BF16 [>= T, H], or NVFP4 [>= T, H]
-    const void *x_scale;            // NVFP4 x: e4m3 [T, H / 16], linear
-    const int32_t *expert_ids;      // device [T, K], global ids; -1 or not local: contributes nothing here
-    const float *router_weights;    // device [T, K]
-    const int32_t *live_tokens;     // device [1] or NULL: rows at and past it are not read and not written
-    const float *gate_up_alpha;     // device [E] or [E, 2]
-    const float *down_alpha;        // device [E]
-    const void *gate_up_bias;       // device [E, 2 I or I], in the checkpoint's row order
-    const void *down_bias;          // device [E, H]
-    const float *input_scale;       // device [1]: quantisation scale of a bf16 x (NVFP4 activations)
+    int32_t num_tokens;              // T, 0 .. max_num_tokens of the plan
+    moejit_tensor x;                 // BF16 [>= T, H], or NVFP4 [>= T, H]
+    const void *x_scale;             // NVFP4 x: e4m3 [T, H / 16], linear
+    const int32_t *expert_ids;       // device [T, K], global ids; -1 or not local: contributes nothing here
+    const float *router_weights;     // device [T, K]
+    const int32_t *live_tokens;      // device [1] or NULL: rows at and past it are not read and not written
+    const float *gate_up_alpha;      // device [E] or [E, 2]
+    const float *down_alpha;         // device [E]
+    const void *gate_up_bias;        // device [E, 2 I or I], in the checkpoint's row order
+    const void *down_bias;           // device [E, H]
+    const float *input_scale;        // device [1]: quantisation scale of a bf16 x (NVFP4 activations)
     const float *intermediate_scale; // device [1] or [E]: quantisation scale of h (NVFP4 activations)
-    moejit_tensor output;           // [>= T, H] of the layer's output dtype
+    moejit_tensor output;            // [>= T, H] of the layer's output dtype
     moejit_output_mode output_mode;
-    void *workspace;                // device memory, 256-byte aligned
+    void *workspace; // device memory, 256-byte aligned
     size_t workspace_bytes;
-    int32_t check_pointers;         // 1: ask the driver whether pointers belong to this device and are long enough
+    int32_t check_pointers; // 1: ask the driver whether pointers belong to this device and are long enough
 } moejit_forward_args;
 
 MOEJIT_API void moejit_forward_args_init(moejit_forward_args *args);
 
-// Runs the layer on `stream`. Only launches; legal in stream capture. A failed check changes nothing, the capture included.
+// Runs the layer on `stream`. Only launches; legal in stream capture. A failed check changes nothing, the capture
+// included.
 MOEJIT_API moejit_status moejit_forward(const moejit_plan *plan, const moejit_weights *weights,
                                         const moejit_forward_args *args, moejit_executor *executor,
                                         struct CUstream_st *stream);
 
-// The steps of forward, with the same arguments and contracts, communicating through the workspace: route, then quantize (a
-// no-op with bf16 activations), gate_up, down (which zeroes and combines as the output mode and the sum ask).
-MOEJIT_API moejit_status moejit_route(const moejit_plan *plan, const moejit_forward_args *args, moejit_executor *executor,
-                                      struct CUstream_st *stream);
+// The steps of forward, with the same arguments and contracts, communicating through the workspace: route, then
+// quantize (a no-op with bf16 activations), gate_up, down (which zeroes and combines as the output mode and the sum
+// ask).
+MOEJIT_API moejit_status moejit_route(const moejit_plan *plan, const moejit_forward_args *args,
+                                      moejit_executor *executor, struct CUstream_st *stream);
 MOEJIT_API moejit_status moejit_quantize(const moejit_plan *plan, const moejit_forward_args *args,
                                          moejit_executor *executor, struct CUstream_st *stream);
 MOEJIT_API moejit_status moejit_gate_up(const moejit_plan *plan, const moejit_weights *weights,
@@ -354,8 +365,8 @@ MOEJIT_API moejit_status moejit_down(const moejit_plan *plan, const moejit_weigh
                                      const moejit_forward_args *args, moejit_executor *executor,
                                      struct CUstream_st *stream);
 
-// For debugging: copies h' of the last forward out of the workspace and waits. out: host bf16 [T, K, I], the row of a pair
-// that is not local left as it was. In the NVFP4-activation mode the values are q * sf.
+// For debugging: copies h' of the last forward out of the workspace and waits. out: host bf16 [T, K, I], the row of a
+// pair that is not local left as it was. In the NVFP4-activation mode the values are q * sf.
 MOEJIT_API moejit_status moejit_read_intermediate(const moejit_plan *plan, const moejit_forward_args *args,
                                                   moejit_executor *executor, struct CUstream_st *stream, uint16_t *out,
                                                   size_t out_bytes);

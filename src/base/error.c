@@ -3,8 +3,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 
-moejit_status mj_error_set(struct mj_error *error, moejit_status status, const char *format, ...)
-{
+moejit_status mj_error_set(struct mj_error *error, moejit_status status, const char *format, ...) {
     va_list arguments;
     va_start(arguments, format);
     error->status = status;
@@ -13,13 +12,11 @@ moejit_status mj_error_set(struct mj_error *error, moejit_status status, const c
     return status;
 }
 
-void mj_error_clear(struct mj_error *error)
-{
+void mj_error_clear(struct mj_error *error) {
     error->status = MOEJIT_STATUS_OK;
     error->message[0] = '\0';
 }
 
-void mj_error_copy(const struct mj_error *error, char *text, size_t bytes)
-{
+void mj_error_copy(const struct mj_error *error, char *text, size_t bytes) {
     if (text != NULL && bytes > 0) snprintf(text, bytes, "%s", error->message);
 }

@@ -5,7 +5,8 @@
 #include "base/error.h"
 
 // Copies a caller's struct into ours, whose size is `bytes`; the first member of both is struct_size. Fields that the
-// caller's (older) struct lacks stay as they are in `ours`. A newer struct is fine as long as what we do not know is zero.
+// caller's (older) struct lacks stay as they are in `ours`. A newer struct is fine as long as what we do not know is
+// zero.
 moejit_status mj_options_read(const char *name, void *ours, size_t bytes, const void *theirs, struct mj_error *error);
 
 // The option where it is set, else the variable, else NULL; an empty variable counts as unset.

@@ -5,8 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-static bool reserve(struct mj_text *text, size_t bytes)
-{
+static bool reserve(struct mj_text *text, size_t bytes) {
     if (text->failed) return false;
     size_t needed = text->bytes + bytes + 1;
     if (needed <= text->capacity) return true;
@@ -21,16 +20,14 @@ static bool reserve(struct mj_text *text, size_t bytes)
     return true;
 }
 
-void mj_text_append_bytes(struct mj_text *text, const void *data, size_t bytes)
-{
+void mj_text_append_bytes(struct mj_text *text, const void *data, size_t bytes) {
     if (!reserve(text, bytes)) return;
     if (bytes > 0) memcpy(text->data + text->bytes, data, bytes);
     text->bytes += bytes;
     text->data[text->bytes] = '\0';
 }
 
-void mj_text_append(struct mj_text *text, const char *format, ...)
-{
+void mj_text_append(struct mj_text *text, const char *format, ...) {
     va_list arguments, again;
     va_start(arguments, format);
     va_copy(again, arguments);
@@ -43,8 +40,7 @@ void mj_text_append(struct mj_text *text, const char *format, ...)
     va_end(arguments);
 }
 
-void mj_text_free(struct mj_text *text)
-{
+void mj_text_free(struct mj_text *text) {
     free(text->data);
     *text = (struct mj_text){0};
 }

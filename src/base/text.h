@@ -1,5 +1,5 @@
-// A text that grows. After a failed allocation it stays as it was, `failed` is set, and appends do nothing: check once, at
-// the end.
+// A text that grows. After a failed allocation it stays as it was, `failed` is set, and appends do nothing: check once,
+// at the end.
 #ifndef MOEJIT_BASE_TEXT_H
 #define MOEJIT_BASE_TEXT_H
 

@@ -11,16 +11,14 @@ const struct mj_arch mj_archs[] = {
 };
 const int mj_num_archs = sizeof(mj_archs) / sizeof(mj_archs[0]);
 
-const struct mj_arch *mj_arch_find(const char *name)
-{
+const struct mj_arch *mj_arch_find(const char *name) {
     for (int i = 0; i < mj_num_archs; i++) {
         if (strcmp(mj_archs[i].name, name) == 0) return &mj_archs[i];
     }
     return NULL;
 }
 
-const struct mj_arch *mj_arch_of_capability(int capability)
-{
+const struct mj_arch *mj_arch_of_capability(int capability) {
     const struct mj_arch *best = NULL;
     for (int i = 0; i < mj_num_archs; i++) {
         const struct mj_arch *arch = &mj_archs[i];
@@ -32,8 +30,7 @@ const struct mj_arch *mj_arch_of_capability(int capability)
     return best;
 }
 
-moejit_status mj_arch_unknown(const char *name, struct mj_error *error)
-{
+moejit_status mj_arch_unknown(const char *name, struct mj_error *error) {
     struct mj_text names = {0};
     for (int i = 0; i < mj_num_archs; i++) mj_text_append(&names, "%s%s", i > 0 ? ", " : "", mj_archs[i].name);
     mj_error_set(error, MOEJIT_STATUS_UNSUPPORTED, "arch \"%s\" is not one of %s", name,

@@ -55,6 +55,7 @@ moejit_status mj_driver_open(struct mj_driver *driver, const char *path, struct 
 void mj_driver_close(struct mj_driver *driver);
 
 // "tried: CUDA_ERROR_X (719): what the driver says".
-moejit_status mj_driver_failed(const struct mj_driver *driver, CUresult result, const char *tried, struct mj_error *error);
+moejit_status mj_driver_failed(const struct mj_driver *driver, CUresult result, const char *tried,
+                               struct mj_error *error);
 
 #endif

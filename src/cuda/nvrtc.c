@@ -19,19 +19,20 @@ static const char *const symbols[] = {
 
 // Where a toolkit or its pip package puts the library, newest first.
 static const char *const places[] = {
-    "libnvrtc.so.13", "libnvrtc.so.12", "/usr/local/cuda/lib64/libnvrtc.so.13", "/usr/local/cuda/lib64/libnvrtc.so.12",
+    "libnvrtc.so.13",
+    "libnvrtc.so.12",
+    "/usr/local/cuda/lib64/libnvrtc.so.13",
+    "/usr/local/cuda/lib64/libnvrtc.so.12",
 };
 
-static void list_fields(struct mj_nvrtc *nvrtc, void ***fields)
-{
+static void list_fields(struct mj_nvrtc *nvrtc, void ***fields) {
     size_t i = 0;
 #define FIELD(name) fields[i++] = (void **)(void *)&nvrtc->name;
     MJ_NVRTC_FUNCTIONS(FIELD)
 #undef FIELD
 }
 
-static bool try_place(struct mj_nvrtc *nvrtc, const char *place, struct mj_text *why)
-{
+static bool try_place(struct mj_nvrtc *nvrtc, const char *place, struct mj_text *why) {
     nvrtc->library = dlopen(place, RTLD_NOW | RTLD_LOCAL);
     if (nvrtc->library == NULL) {
         mj_text_append(why, "%s%s", why->bytes > 0 ? "; " : "", dlerror());
@@ -41,8 +42,7 @@ static bool try_place(struct mj_nvrtc *nvrtc, const char *place, struct mj_text 
     return true;
 }
 
-static moejit_status open_library(struct mj_nvrtc *nvrtc, const char *option, struct mj_error *error)
-{
+static moejit_status open_library(struct mj_nvrtc *nvrtc, const char *option, struct mj_error *error) {
     struct mj_text why = {0};
     const char *named = mj_options_string(option, "MOEJIT_NVRTC_LIBRARY");
     bool found = named != NULL && try_place(nvrtc, named, &why);
@@ -50,35 +50,34 @@ static moejit_status open_library(struct mj_nvrtc *nvrtc, const char *option, st
         found = try_place(nvrtc, places[i], &why);
     }
     if (!found) {
-        mj_error_set(error, MOEJIT_STATUS_LIBRARY_NOT_FOUND,
-                     "no NVRTC, which compiles kernels that the cache lacks: %s. It comes with the CUDA toolkit (or the pip "
-                     "package nvidia-cuda-nvrtc); the option nvrtc_library or the variable MOEJIT_NVRTC_LIBRARY names another",
-                     why.data != NULL ? why.data : "out of memory");
+        mj_error_set(
+            error, MOEJIT_STATUS_LIBRARY_NOT_FOUND,
+            "no NVRTC, which compiles kernels that the cache lacks: %s. It comes with the CUDA toolkit (or the pip "
+            "package nvidia-cuda-nvrtc); the option nvrtc_library or the variable MOEJIT_NVRTC_LIBRARY names another",
+            why.data != NULL ? why.data : "out of memory");
     }
     mj_text_free(&why);
     return found ? MOEJIT_STATUS_OK : MOEJIT_STATUS_LIBRARY_NOT_FOUND;
 }
 
-static moejit_status resolve(struct mj_nvrtc *nvrtc, struct mj_error *error)
-{
+static moejit_status resolve(struct mj_nvrtc *nvrtc, struct mj_error *error) {
     void **fields[sizeof(symbols) / sizeof(symbols[0])];
     list_fields(nvrtc, fields);
     for (size_t i = 0; i < sizeof(symbols) / sizeof(symbols[0]); i++) {
         *fields[i] = dlsym(nvrtc->library, symbols[i]);
         if (*fields[i] == NULL) {
-            return mj_error_set(error, MOEJIT_STATUS_LIBRARY_NOT_FOUND, "%s has no function %s; it is no NVRTC", nvrtc->path,
-                                symbols[i]);
+            return mj_error_set(error, MOEJIT_STATUS_LIBRARY_NOT_FOUND, "%s has no function %s; it is no NVRTC",
+                                nvrtc->path, symbols[i]);
         }
     }
     return MOEJIT_STATUS_OK;
 }
 
 // NVRTC loads a second library (builtins) on its first compile: find out now, with a clear message.
-static moejit_status prove(struct mj_nvrtc *nvrtc, struct mj_error *error)
-{
+static moejit_status prove(struct mj_nvrtc *nvrtc, struct mj_error *error) {
     nvrtcProgram program = NULL;
-    nvrtcResult result = nvrtc->nvrtcCreateProgram(&program, "__global__ void probe(int *p) { *p = 1; }\n", "probe.cu", 0,
-                                                   NULL, NULL);
+    nvrtcResult result =
+        nvrtc->nvrtcCreateProgram(&program, "__global__ void probe(int *p) { *p = 1; }\n", "probe.cu", 0, NULL, NULL);
     if (result == NVRTC_SUCCESS) result = nvrtc->nvrtcCompileProgram(program, 0, NULL);
     if (program != NULL) nvrtc->nvrtcDestroyProgram(&program);
     if (result == NVRTC_SUCCESS) return MOEJIT_STATUS_OK;
@@ -87,8 +86,7 @@ static moejit_status prove(struct mj_nvrtc *nvrtc, struct mj_error *error)
                         nvrtc->path, nvrtc->nvrtcGetErrorString(result));
 }
 
-moejit_status mj_nvrtc_open(struct mj_nvrtc *nvrtc, const char *path, struct mj_error *error)
-{
+moejit_status mj_nvrtc_open(struct mj_nvrtc *nvrtc, const char *path, struct mj_error *error) {
     memset(nvrtc, 0, sizeof(*nvrtc));
     moejit_status status = open_library(nvrtc, path, error);
     if (status != MOEJIT_STATUS_OK) return status;
@@ -97,16 +95,15 @@ moejit_status mj_nvrtc_open(struct mj_nvrtc *nvrtc, const char *path, struct mj_
         status = mj_error_set(error, MOEJIT_STATUS_LIBRARY_NOT_FOUND, "%s does not tell its version", nvrtc->path);
     }
     if (status == MOEJIT_STATUS_OK && nvrtc->major * 100 + nvrtc->minor < OLDEST_MAJOR * 100 + OLDEST_MINOR) {
-        status = mj_error_set(error, MOEJIT_STATUS_UNSUPPORTED, "%s is NVRTC %d.%d; moejit needs %d.%d or later", nvrtc->path,
-                              nvrtc->major, nvrtc->minor, OLDEST_MAJOR, OLDEST_MINOR);
+        status = mj_error_set(error, MOEJIT_STATUS_UNSUPPORTED, "%s is NVRTC %d.%d; moejit needs %d.%d or later",
+                              nvrtc->path, nvrtc->major, nvrtc->minor, OLDEST_MAJOR, OLDEST_MINOR);
     }
     if (status == MOEJIT_STATUS_OK) status = prove(nvrtc, error);
     if (status != MOEJIT_STATUS_OK) mj_nvrtc_close(nvrtc);
     return status;
 }
 
-void mj_nvrtc_close(struct mj_nvrtc *nvrtc)
-{
+void mj_nvrtc_close(struct mj_nvrtc *nvrtc) {
     if (nvrtc->library != NULL) dlclose(nvrtc->library);
     nvrtc->library = NULL;
 }

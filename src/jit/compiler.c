@@ -8,29 +8,25 @@
 static const char *const options[] = {"--std=c++17", "--fmad=false"};
 #define NUM_OPTIONS (sizeof(options) / sizeof(options[0]))
 
-const char *mj_compiler_options(void)
-{
+const char *mj_compiler_options(void) {
     return "--std=c++17\n--fmad=false";
 }
 
-void mj_image_free(struct mj_image *image)
-{
+void mj_image_free(struct mj_image *image) {
     free(image->cubin);
     free(image->ptx);
     free(image->log);
     *image = (struct mj_image){0};
 }
 
-static moejit_status check_version(const struct mj_nvrtc *nvrtc, const struct mj_arch *arch, struct mj_error *error)
-{
+static moejit_status check_version(const struct mj_nvrtc *nvrtc, const struct mj_arch *arch, struct mj_error *error) {
     if (nvrtc->major * 100 + nvrtc->minor >= arch->nvrtc_major * 100 + arch->nvrtc_minor) return MOEJIT_STATUS_OK;
-    return mj_error_set(error, MOEJIT_STATUS_UNSUPPORTED, "%s is NVRTC %d.%d; arch %s needs %d.%d or later", nvrtc->path,
-                        nvrtc->major, nvrtc->minor, arch->name, arch->nvrtc_major, arch->nvrtc_minor);
+    return mj_error_set(error, MOEJIT_STATUS_UNSUPPORTED, "%s is NVRTC %d.%d; arch %s needs %d.%d or later",
+                        nvrtc->path, nvrtc->major, nvrtc->minor, arch->name, arch->nvrtc_major, arch->nvrtc_minor);
 }
 
 // The number that stands before `what`, summed over the log.
-static int sum_before(const char *log, const char *what)
-{
+static int sum_before(const char *log, const char *what) {
     int sum = 0;
     for (const char *at = strstr(log, what); at != NULL; at = strstr(at + 1, what)) {
         const char *digit = at;
@@ -40,8 +36,7 @@ static int sum_before(const char *log, const char *what)
     return sum;
 }
 
-struct mj_resources mj_compiler_resources(const char *log)
-{
+struct mj_resources mj_compiler_resources(const char *log) {
     if (log == NULL) return (struct mj_resources){0};
     return (struct mj_resources){
         .registers = sum_before(log, " registers"),
@@ -51,29 +46,28 @@ struct mj_resources mj_compiler_resources(const char *log)
 }
 
 // NULL where there is none.
-static char *fetch_log(const struct mj_nvrtc *nvrtc, nvrtcProgram program)
-{
+static char *fetch_log(const struct mj_nvrtc *nvrtc, nvrtcProgram program) {
     size_t bytes = 0;
     char *log = NULL;
-    if (program != NULL && nvrtc->nvrtcGetProgramLogSize(program, &bytes) == NVRTC_SUCCESS && bytes > 1) log = malloc(bytes);
+    if (program != NULL && nvrtc->nvrtcGetProgramLogSize(program, &bytes) == NVRTC_SUCCESS && bytes > 1)
+        log = malloc(bytes);
     if (log != NULL && nvrtc->nvrtcGetProgramLog(program, log) != NVRTC_SUCCESS) log[0] = '\0';
     return log;
 }
 
 static moejit_status failed(const struct mj_nvrtc *nvrtc, nvrtcProgram program, nvrtcResult result, const char *symbol,
-                            struct mj_error *error)
-{
+                            struct mj_error *error) {
     char *log = fetch_log(nvrtc, program);
-    moejit_status status = result == NVRTC_ERROR_OUT_OF_MEMORY ? MOEJIT_STATUS_OUT_OF_MEMORY : MOEJIT_STATUS_COMPILE_FAILED;
-    mj_error_set(error, status, "compiling %s with %s (NVRTC %d.%d): %s%s%s", symbol, nvrtc->path, nvrtc->major, nvrtc->minor,
-                 nvrtc->nvrtcGetErrorString(result), log != NULL ? "\n" : "", log != NULL ? log : "");
+    moejit_status status =
+        result == NVRTC_ERROR_OUT_OF_MEMORY ? MOEJIT_STATUS_OUT_OF_MEMORY : MOEJIT_STATUS_COMPILE_FAILED;
+    mj_error_set(error, status, "compiling %s with %s (NVRTC %d.%d): %s%s%s", symbol, nvrtc->path, nvrtc->major,
+                 nvrtc->minor, nvrtc->nvrtcGetErrorString(result), log != NULL ? "\n" : "", log != NULL ? log : "");
     free(log);
     return status;
 }
 
 static nvrtcResult create_program(const struct mj_nvrtc *nvrtc, const struct mj_source_set *sources, const char *unit,
-                                  const char *symbol, nvrtcProgram *program)
-{
+                                  const char *symbol, nvrtcProgram *program) {
     const char *names[MJ_MAX_SOURCES], *texts[MJ_MAX_SOURCES];
     char name[160];
     snprintf(name, sizeof(name), "%s.cu", symbol);
@@ -84,8 +78,7 @@ static nvrtcResult create_program(const struct mj_nvrtc *nvrtc, const struct mj_
     return nvrtc->nvrtcCreateProgram(program, unit, name, sources->num_sources, texts, names);
 }
 
-static nvrtcResult fetch(const struct mj_nvrtc *nvrtc, nvrtcProgram program, struct mj_image *image)
-{
+static nvrtcResult fetch(const struct mj_nvrtc *nvrtc, nvrtcProgram program, struct mj_image *image) {
     nvrtcResult result = nvrtc->nvrtcGetCUBINSize(program, &image->cubin_bytes);
     if (result == NVRTC_SUCCESS) result = nvrtc->nvrtcGetPTXSize(program, &image->ptx_bytes);
     if (result != NVRTC_SUCCESS) return result;
@@ -100,8 +93,7 @@ static nvrtcResult fetch(const struct mj_nvrtc *nvrtc, nvrtcProgram program, str
 
 moejit_status mj_compiler_compile(const struct mj_nvrtc *nvrtc, const struct mj_source_set *sources, const char *unit,
                                   const char *symbol, const struct mj_arch *arch, struct mj_image *image,
-                                  struct mj_error *error)
-{
+                                  struct mj_error *error) {
     *image = (struct mj_image){0};
     moejit_status status = check_version(nvrtc, arch, error);
     if (status != MOEJIT_STATUS_OK) return status;

@@ -6,8 +6,7 @@
 #define LOG_BYTES 1024
 
 static moejit_status load_image(const struct mj_driver *driver, const struct mj_image *image, const char *symbol,
-                                struct mj_module *module, struct mj_error *error)
-{
+                                struct mj_module *module, struct mj_error *error) {
     char log[LOG_BYTES] = "", tried[LOG_BYTES + 160];
     CUjit_option options[] = {CU_JIT_ERROR_LOG_BUFFER, CU_JIT_ERROR_LOG_BUFFER_SIZE_BYTES};
     void *values[] = {log, (void *)(size_t)LOG_BYTES};
@@ -26,8 +25,7 @@ static moejit_status load_image(const struct mj_driver *driver, const struct mj_
 }
 
 moejit_status mj_module_load(const struct mj_driver *driver, const struct mj_image *image, const char *symbol,
-                             int num_threads, int shared_bytes, struct mj_module *module, struct mj_error *error)
-{
+                             int num_threads, int shared_bytes, struct mj_module *module, struct mj_error *error) {
     memset(module, 0, sizeof(*module));
     moejit_status status = load_image(driver, image, symbol, module, error);
     if (status != MOEJIT_STATUS_OK) return status;
@@ -35,11 +33,12 @@ moejit_status mj_module_load(const struct mj_driver *driver, const struct mj_ima
     // Under lazy loading the code would come to the GPU with the first launch, which may be inside a capture.
     if (result == CUDA_SUCCESS) result = driver->cuFuncLoad(module->function);
     if (result == CUDA_SUCCESS && shared_bytes > 0) {
-        result = driver->cuFuncSetAttribute(module->function, CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES, shared_bytes);
+        result =
+            driver->cuFuncSetAttribute(module->function, CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES, shared_bytes);
     }
     if (result == CUDA_SUCCESS) {
-        result = driver->cuOccupancyMaxActiveBlocksPerMultiprocessor(&module->blocks_per_sm, module->function, num_threads,
-                                                                     (size_t)shared_bytes);
+        result = driver->cuOccupancyMaxActiveBlocksPerMultiprocessor(&module->blocks_per_sm, module->function,
+                                                                     num_threads, (size_t)shared_bytes);
     }
     if (result != CUDA_SUCCESS) {
         char tried[160];
@@ -47,16 +46,16 @@ moejit_status mj_module_load(const struct mj_driver *driver, const struct mj_ima
         status = mj_driver_failed(driver, result, tried, error);
         mj_module_unload(driver, module);
     } else if (module->blocks_per_sm < 1) {
-        status = mj_error_set(error, MOEJIT_STATUS_UNSUPPORTED,
-                              "%s needs %d bytes of shared memory and %d threads, and no CTA of it fits a multiprocessor",
-                              symbol, shared_bytes, num_threads);
+        status =
+            mj_error_set(error, MOEJIT_STATUS_UNSUPPORTED,
+                         "%s needs %d bytes of shared memory and %d threads, and no CTA of it fits a multiprocessor",
+                         symbol, shared_bytes, num_threads);
         mj_module_unload(driver, module);
     }
     return status;
 }
 
-void mj_module_unload(const struct mj_driver *driver, struct mj_module *module)
-{
+void mj_module_unload(const struct mj_driver *driver, struct mj_module *module) {
     if (module->module != NULL) driver->cuModuleUnload(module->module);
     memset(module, 0, sizeof(*module));
 }

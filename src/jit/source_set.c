@@ -8,8 +8,7 @@
 #define MAX_SOURCE_BYTES (1 << 20)
 
 static moejit_status read_file(const char *directory, const char *name, struct mj_source *source, char **owned,
-                               struct mj_error *error)
-{
+                               struct mj_error *error) {
     char path[1024];
     snprintf(path, sizeof(path), "%s/%s", directory, name);
     FILE *file = fopen(path, "rb");
@@ -32,8 +31,7 @@ static moejit_status read_file(const char *directory, const char *name, struct m
     return MOEJIT_STATUS_OK;
 }
 
-moejit_status mj_source_set_create(struct mj_source_set *set, const char *directory, struct mj_error *error)
-{
+moejit_status mj_source_set_create(struct mj_source_set *set, const char *directory, struct mj_error *error) {
     memset(set, 0, sizeof(*set));
     if (mj_num_embedded_sources > MJ_MAX_SOURCES) {
         return mj_error_set(error, MOEJIT_STATUS_INTERNAL, "%d kernel sources, room for %d", mj_num_embedded_sources,
@@ -42,7 +40,8 @@ moejit_status mj_source_set_create(struct mj_source_set *set, const char *direct
     for (int i = 0; i < mj_num_embedded_sources; i++) {
         set->sources[i] = mj_embedded_sources[i];
         if (directory != NULL) {
-            moejit_status status = read_file(directory, mj_embedded_sources[i].name, &set->sources[i], &set->owned[i], error);
+            moejit_status status =
+                read_file(directory, mj_embedded_sources[i].name, &set->sources[i], &set->owned[i], error);
             if (status != MOEJIT_STATUS_OK) {
                 mj_source_set_destroy(set);
                 return status;
@@ -53,22 +52,19 @@ moejit_status mj_source_set_create(struct mj_source_set *set, const char *direct
     return MOEJIT_STATUS_OK;
 }
 
-void mj_source_set_destroy(struct mj_source_set *set)
-{
+void mj_source_set_destroy(struct mj_source_set *set) {
     for (int i = 0; i < MJ_MAX_SOURCES; i++) free(set->owned[i]);
     memset(set, 0, sizeof(*set));
 }
 
-static int find(const struct mj_source_set *set, const char *name, size_t bytes)
-{
+static int find(const struct mj_source_set *set, const char *name, size_t bytes) {
     for (int i = 0; i < set->num_sources; i++) {
         if (strlen(set->sources[i].name) == bytes && memcmp(set->sources[i].name, name, bytes) == 0) return i;
     }
     return -1;
 }
 
-void mj_source_set_closure(const struct mj_source_set *set, const char *unit, bool *used)
-{
+void mj_source_set_closure(const struct mj_source_set *set, const char *unit, bool *used) {
     static const char directive[] = "#include \"";
     for (const char *at = strstr(unit, directive); at != NULL; at = strstr(at, directive)) {
         at += sizeof(directive) - 1;

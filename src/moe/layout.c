@@ -1,17 +1,14 @@
 #include "moe/layout.h"
 
-static size_t align(size_t bytes)
-{
+static size_t align(size_t bytes) {
     return (bytes + MJ_MEMORY_ALIGNMENT - 1) / MJ_MEMORY_ALIGNMENT * MJ_MEMORY_ALIGNMENT;
 }
 
-static size_t packed_bytes(int rows, int columns)
-{
+static size_t packed_bytes(int rows, int columns) {
     return (size_t)mj_ceil_div(rows, MJ_BLOCK_ROWS) * (size_t)mj_ceil_div(columns, MJ_BLOCK_COLUMNS) * MJ_BLOCK_BYTES;
 }
 
-void mj_layout_weights(const struct mj_problem *problem, struct mj_weights_layout *layout)
-{
+void mj_layout_weights(const struct mj_problem *problem, struct mj_weights_layout *layout) {
     const moejit_layer *layer = &problem->layer;
     size_t experts = (size_t)layer->num_local_experts;
     layout->gate_up_expert = packed_bytes(problem->gate_up_rows, layer->hidden);
@@ -22,8 +19,7 @@ void mj_layout_weights(const struct mj_problem *problem, struct mj_weights_layou
 }
 
 void mj_layout_workspace(const struct mj_problem *problem, int max_num_tokens, size_t partials_cap,
-                         struct mj_workspace_layout *layout)
-{
+                         struct mj_workspace_layout *layout) {
     const moejit_layer *layer = &problem->layer;
     size_t pairs = (size_t)max_num_tokens * (size_t)layer->top_k, next = 0;
     layout->expert_offsets = next;
@@ -31,7 +27,8 @@ void mj_layout_workspace(const struct mj_problem *problem, int max_num_tokens, s
     layout->sorted_pairs = next;
     next += align(pairs * sizeof(int32_t));
     layout->x_values = next;
-    if (layer->activation_format == MOEJIT_FORMAT_NVFP4) next += align((size_t)max_num_tokens * (size_t)layer->hidden * 2);
+    if (layer->activation_format == MOEJIT_FORMAT_NVFP4)
+        next += align((size_t)max_num_tokens * (size_t)layer->hidden * 2);
     layout->intermediate = next;
     next += align(pairs * (size_t)layer->intermediate * 2);
     layout->partials = next;

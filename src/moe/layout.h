@@ -6,7 +6,7 @@
 
 #define MJ_MEMORY_ALIGNMENT 256
 
-struct mj_weights_layout { // bytes
+struct mj_weights_layout {              // bytes
     size_t gate_up_expert, down_expert; // strides between experts
     size_t down;                        // offset of the down matrices
     size_t invalid_scales;              // offset of pack's counter

@@ -20,8 +20,7 @@ _Static_assert((int)MOEJIT_SCALES_128X4 == (int)MJ_SCALES_128X4, "");
 
 #define MAX_COLUMNS 65536 // products of two sizes and top_k then fit an int64 with room, and row blocks an int
 
-void moejit_layer_init(moejit_layer *layer, moejit_activation activation)
-{
+void moejit_layer_init(moejit_layer *layer, moejit_activation activation) {
     if (layer == NULL) return;
     memset(layer, 0, sizeof(*layer));
     layer->struct_size = sizeof(*layer);
@@ -34,26 +33,23 @@ void moejit_layer_init(moejit_layer *layer, moejit_activation activation)
     }
 }
 
-static moejit_status refuse_range(struct mj_error *error, const char *name, long long value, long long low, long long high)
-{
-    return mj_error_set(error, MOEJIT_STATUS_INVALID_ARGUMENT, "layer has %s = %lld, needs %lld to %lld", name, value, low,
-                        high);
+static moejit_status refuse_range(struct mj_error *error, const char *name, long long value, long long low,
+                                  long long high) {
+    return mj_error_set(error, MOEJIT_STATUS_INVALID_ARGUMENT, "layer has %s = %lld, needs %lld to %lld", name, value,
+                        low, high);
 }
 
-static bool in_range(long long value, long long low, long long high)
-{
+static bool in_range(long long value, long long low, long long high) {
     return low <= value && value <= high;
 }
 
-static moejit_status check_columns(struct mj_error *error, const char *name, int value)
-{
+static moejit_status check_columns(struct mj_error *error, const char *name, int value) {
     if (in_range(value, 16, MAX_COLUMNS) && value % 16 == 0) return MOEJIT_STATUS_OK;
-    return mj_error_set(error, MOEJIT_STATUS_INVALID_ARGUMENT, "layer has %s = %d, needs a multiple of 16 from 16 to %d", name,
-                        value, MAX_COLUMNS);
+    return mj_error_set(error, MOEJIT_STATUS_INVALID_ARGUMENT,
+                        "layer has %s = %d, needs a multiple of 16 from 16 to %d", name, value, MAX_COLUMNS);
 }
 
-static moejit_status check_experts(const moejit_layer *layer, struct mj_error *error)
-{
+static moejit_status check_experts(const moejit_layer *layer, struct mj_error *error) {
     int num = layer->num_experts, local = layer->num_local_experts, offset = layer->local_expert_offset;
     if (!in_range(num, 1, MJ_MAX_EXPERTS)) return refuse_range(error, "num_experts", num, 1, MJ_MAX_EXPERTS);
     if (!in_range(local, 1, num)) return refuse_range(error, "num_local_experts", local, 1, num);
@@ -62,8 +58,7 @@ static moejit_status check_experts(const moejit_layer *layer, struct mj_error *e
     return MOEJIT_STATUS_OK;
 }
 
-static moejit_status check_enums(const moejit_layer *layer, struct mj_error *error)
-{
+static moejit_status check_enums(const moejit_layer *layer, struct mj_error *error) {
     const struct {
         const char *name;
         int value, low, high;
@@ -87,15 +82,13 @@ static moejit_status check_enums(const moejit_layer *layer, struct mj_error *err
     return MOEJIT_STATUS_OK;
 }
 
-static moejit_status check_bias(struct mj_error *error, const char *name, moejit_dtype dtype)
-{
+static moejit_status check_bias(struct mj_error *error, const char *name, moejit_dtype dtype) {
     if (dtype == MOEJIT_DTYPE_NONE || dtype == MOEJIT_DTYPE_BF16 || dtype == MOEJIT_DTYPE_F32) return MOEJIT_STATUS_OK;
-    return mj_error_set(error, MOEJIT_STATUS_INVALID_ARGUMENT, "layer has %s = %d, needs NONE (0), BF16 (1) or F32 (3)", name,
-                        (int)dtype);
+    return mj_error_set(error, MOEJIT_STATUS_INVALID_ARGUMENT, "layer has %s = %d, needs NONE (0), BF16 (1) or F32 (3)",
+                        name, (int)dtype);
 }
 
-static moejit_status check_activation_parameters(const moejit_layer *layer, struct mj_error *error)
-{
+static moejit_status check_activation_parameters(const moejit_layer *layer, struct mj_error *error) {
     const struct {
         const char *name;
         float value;
@@ -111,41 +104,44 @@ static moejit_status check_activation_parameters(const moejit_layer *layer, stru
         }
         if (value == 0) continue;
         return mj_error_set(error, MOEJIT_STATUS_INVALID_ARGUMENT,
-                            "layer has %s = %g, which only the SWIGLU_OAI activation takes; needs 0", parameters[i].name, value);
+                            "layer has %s = %g, which only the SWIGLU_OAI activation takes; needs 0",
+                            parameters[i].name, value);
     }
     return MOEJIT_STATUS_OK;
 }
 
-static moejit_status check_combinations(const moejit_layer *layer, struct mj_error *error)
-{
+static moejit_status check_combinations(const moejit_layer *layer, struct mj_error *error) {
     bool gated = layer->activation != MOEJIT_ACTIVATION_RELU2;
     if (layer->input_format == MOEJIT_FORMAT_NVFP4 && layer->activation_format != MOEJIT_FORMAT_NVFP4) {
-        return mj_error_set(error, MOEJIT_STATUS_INVALID_ARGUMENT,
-                            "layer has input_format NVFP4 with activation_format BF16; NVFP4 input needs NVFP4 activations");
+        return mj_error_set(
+            error, MOEJIT_STATUS_INVALID_ARGUMENT,
+            "layer has input_format NVFP4 with activation_format BF16; NVFP4 input needs NVFP4 activations");
     }
     if (gated && layer->gate_up_row_order == MOEJIT_ROWS_INTERLEAVED_64 && layer->intermediate % 64 != 0) {
         return mj_error_set(error, MOEJIT_STATUS_INVALID_ARGUMENT,
-                            "layer has intermediate = %d, row order INTERLEAVED_64 needs a multiple of 64", layer->intermediate);
+                            "layer has intermediate = %d, row order INTERLEAVED_64 needs a multiple of 64",
+                            layer->intermediate);
     }
     if (!gated && layer->split_gate_up_alpha) {
         return mj_error_set(error, MOEJIT_STATUS_INVALID_ARGUMENT,
                             "layer has split_gate_up_alpha = 1, but RELU2 is not gated: there is one alpha an expert");
     }
     if (layer->per_expert_intermediate_scale && layer->activation_format != MOEJIT_FORMAT_NVFP4) {
-        return mj_error_set(error, MOEJIT_STATUS_INVALID_ARGUMENT,
-                            "layer has per_expert_intermediate_scale = 1, but bf16 activations take no intermediate_scale");
+        return mj_error_set(
+            error, MOEJIT_STATUS_INVALID_ARGUMENT,
+            "layer has per_expert_intermediate_scale = 1, but bf16 activations take no intermediate_scale");
     }
     if (layer->sum == MOEJIT_SUM_BATCH_INVARIANT) {
-        return mj_error_set(error, MOEJIT_STATUS_UNSUPPORTED,
-                            "layer has sum = BATCH_INVARIANT (3), which moejit %s does not offer yet; DETERMINISTIC (2) gives "
-                            "the same bits for the same plan and call",
-                            moejit_version());
+        return mj_error_set(
+            error, MOEJIT_STATUS_UNSUPPORTED,
+            "layer has sum = BATCH_INVARIANT (3), which moejit %s does not offer yet; DETERMINISTIC (2) gives "
+            "the same bits for the same plan and call",
+            moejit_version());
     }
     return MOEJIT_STATUS_OK;
 }
 
-moejit_status mj_problem_create(struct mj_problem *problem, const moejit_layer *given, struct mj_error *error)
-{
+moejit_status mj_problem_create(struct mj_problem *problem, const moejit_layer *given, struct mj_error *error) {
     memset(problem, 0, sizeof(*problem));
     moejit_layer *layer = &problem->layer;
     moejit_status status = mj_options_read("layer", layer, sizeof(*layer), given, error);
@@ -164,8 +160,7 @@ moejit_status mj_problem_create(struct mj_problem *problem, const moejit_layer *
     return MOEJIT_STATUS_OK;
 }
 
-size_t mj_dtype_bytes(moejit_dtype dtype)
-{
+size_t mj_dtype_bytes(moejit_dtype dtype) {
     switch (dtype) {
     case MOEJIT_DTYPE_BF16:
     case MOEJIT_DTYPE_F16: return 2;
@@ -174,13 +169,11 @@ size_t mj_dtype_bytes(moejit_dtype dtype)
     }
 }
 
-const char *mj_dtype_name(moejit_dtype dtype)
-{
+const char *mj_dtype_name(moejit_dtype dtype) {
     static const char *const names[] = {"none", "bf16", "f16", "f32", "nvfp4"};
     return (unsigned)dtype < sizeof(names) / sizeof(names[0]) ? names[dtype] : "unknown";
 }
 
-int mj_ceil_div(int a, int b)
-{
+int mj_ceil_div(int a, int b) {
     return a / b + (a % b != 0);
 }

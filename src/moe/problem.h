@@ -15,7 +15,7 @@
 struct mj_problem {
     moejit_layer layer; // as given
     bool gated;
-    enum mj_sum sum; // resolved
+    enum mj_sum sum;  // resolved
     int gate_up_rows; // 2 I or I
 };
 

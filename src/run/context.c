@@ -6,43 +6,40 @@
 
 #include "base/options.h"
 
-void moejit_context_options_init(moejit_context_options *options)
-{
+void moejit_context_options_init(moejit_context_options *options) {
     if (options == NULL) return;
     memset(options, 0, sizeof(*options));
     options->struct_size = sizeof(*options);
 }
 
-void mj_context_log(const struct moejit_context *context, moejit_log_level level, const char *text)
-{
+void mj_context_log(const struct moejit_context *context, moejit_log_level level, const char *text) {
     if (context->log != NULL) context->log(context->log_user, level, text);
 }
 
-static void warn_of_store(void *user, const char *text)
-{
+static void warn_of_store(void *user, const char *text) {
     mj_context_log(user, MOEJIT_LOG_WARNING, text);
 }
 
-static moejit_status driver_check(struct moejit_context *context, CUresult result, const char *tried)
-{
-    return result == CUDA_SUCCESS ? MOEJIT_STATUS_OK : mj_driver_failed(&context->driver, result, tried, &context->error);
+static moejit_status driver_check(struct moejit_context *context, CUresult result, const char *tried) {
+    return result == CUDA_SUCCESS ? MOEJIT_STATUS_OK
+                                  : mj_driver_failed(&context->driver, result, tried, &context->error);
 }
 
-static moejit_status attach_current(struct moejit_context *context)
-{
+static moejit_status attach_current(struct moejit_context *context) {
     const struct mj_driver *driver = &context->driver;
-    moejit_status status = driver_check(context, driver->cuCtxGetCurrent(&context->cuda), "asking for the current context");
+    moejit_status status =
+        driver_check(context, driver->cuCtxGetCurrent(&context->cuda), "asking for the current context");
     if (status != MOEJIT_STATUS_OK) return status;
     if (context->cuda == NULL) {
-        return mj_error_set(&context->error, MOEJIT_STATUS_INVALID_ARGUMENT,
-                            "attach is CURRENT, but the calling thread has no CUDA context current; make one current or use "
-                            "MOEJIT_ATTACH_PRIMARY");
+        return mj_error_set(
+            &context->error, MOEJIT_STATUS_INVALID_ARGUMENT,
+            "attach is CURRENT, but the calling thread has no CUDA context current; make one current or use "
+            "MOEJIT_ATTACH_PRIMARY");
     }
     return driver_check(context, driver->cuCtxGetDevice(&context->device), "asking for the context's device");
 }
 
-static moejit_status attach_primary(struct moejit_context *context, int ordinal)
-{
+static moejit_status attach_primary(struct moejit_context *context, int ordinal) {
     char tried[96];
     snprintf(tried, sizeof(tried), "retaining the primary context of device %d", ordinal);
     CUresult result = context->driver.cuDeviceGet(&context->device, ordinal);
@@ -51,27 +48,28 @@ static moejit_status attach_primary(struct moejit_context *context, int ordinal)
     return driver_check(context, result, tried);
 }
 
-static moejit_status read_device(struct moejit_context *context)
-{
+static moejit_status read_device(struct moejit_context *context) {
     int major = 0, minor = 0;
     const struct mj_driver *driver = &context->driver;
-    CUresult result = driver->cuDeviceGetAttribute(&major, CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR, context->device);
+    CUresult result =
+        driver->cuDeviceGetAttribute(&major, CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR, context->device);
     if (result == CUDA_SUCCESS) {
         result = driver->cuDeviceGetAttribute(&minor, CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR, context->device);
     }
     if (result == CUDA_SUCCESS) {
-        result = driver->cuDeviceGetAttribute(&context->num_sms, CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT, context->device);
+        result =
+            driver->cuDeviceGetAttribute(&context->num_sms, CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT, context->device);
     }
     if (result != CUDA_SUCCESS) return driver_check(context, result, "asking for the device's attributes");
     context->arch = mj_arch_of_capability(major * 10 + minor);
     if (context->arch != NULL) return MOEJIT_STATUS_OK;
-    return mj_error_set(&context->error, MOEJIT_STATUS_UNSUPPORTED,
-                        "the device has compute capability %d.%d; moejit writes kernels for 8.0 and later of the kinds it knows",
-                        major, minor);
+    return mj_error_set(
+        &context->error, MOEJIT_STATUS_UNSUPPORTED,
+        "the device has compute capability %d.%d; moejit writes kernels for 8.0 and later of the kinds it knows", major,
+        minor);
 }
 
-static moejit_status attach(struct moejit_context *context, const moejit_context_options *options)
-{
+static moejit_status attach(struct moejit_context *context, const moejit_context_options *options) {
     if (options->attach == MOEJIT_ATTACH_ARCH) {
         if (options->arch == NULL) {
             return mj_error_set(&context->error, MOEJIT_STATUS_INVALID_ARGUMENT, "attach is ARCH, but arch is NULL");
@@ -94,8 +92,7 @@ static moejit_status attach(struct moejit_context *context, const moejit_context
     return status == MOEJIT_STATUS_OK ? read_device(context) : status;
 }
 
-static moejit_status create(struct moejit_context *context, const moejit_context_options *given)
-{
+static moejit_status create(struct moejit_context *context, const moejit_context_options *given) {
     moejit_context_options options = {0};
     moejit_status status = mj_options_read("context options", &options, sizeof(options), given, &context->error);
     if (status != MOEJIT_STATUS_OK) return status;
@@ -115,8 +112,7 @@ static moejit_status create(struct moejit_context *context, const moejit_context
 }
 
 moejit_status moejit_context_create(const moejit_context_options *options, moejit_context **context, char *message,
-                                    size_t message_bytes)
-{
+                                    size_t message_bytes) {
     struct mj_error error = {0};
     moejit_status status = MOEJIT_STATUS_OK;
     struct moejit_context *made = NULL;
@@ -134,8 +130,7 @@ moejit_status moejit_context_create(const moejit_context_options *options, moeji
     return status;
 }
 
-void moejit_context_destroy(moejit_context *context)
-{
+void moejit_context_destroy(moejit_context *context) {
     if (context == NULL) return;
     mj_store_close(context->store);
     mj_source_set_destroy(&context->sources);
@@ -146,28 +141,23 @@ void moejit_context_destroy(moejit_context *context)
     free(context);
 }
 
-const char *moejit_context_error(const moejit_context *context)
-{
+const char *moejit_context_error(const moejit_context *context) {
     return context != NULL ? context->error.message : "context is NULL";
 }
 
-const char *moejit_context_arch(const moejit_context *context)
-{
+const char *moejit_context_arch(const moejit_context *context) {
     return context != NULL ? context->arch->name : "";
 }
 
-const char *moejit_context_cache_path(const moejit_context *context)
-{
+const char *moejit_context_cache_path(const moejit_context *context) {
     return context != NULL ? mj_store_path(context->store) : "";
 }
 
-const char *moejit_context_compiler(const moejit_context *context)
-{
+const char *moejit_context_compiler(const moejit_context *context) {
     return context != NULL ? context->compiler : "";
 }
 
-void moejit_context_counters_read(const moejit_context *context, moejit_context_counters *counters)
-{
+void moejit_context_counters_read(const moejit_context *context, moejit_context_counters *counters) {
     if (context == NULL || counters == NULL) return;
     struct mj_store_counters store = mj_store_counters_read(context->store);
     moejit_context_counters ours = {
@@ -181,13 +171,14 @@ void moejit_context_counters_read(const moejit_context *context, moejit_context_
     memcpy(counters, &ours, counters->struct_size < sizeof(ours) ? counters->struct_size : sizeof(ours));
 }
 
-moejit_status mj_context_enter(const struct moejit_context *context, struct mj_entered *entered, struct mj_error *error)
-{
+moejit_status mj_context_enter(const struct moejit_context *context, struct mj_entered *entered,
+                               struct mj_error *error) {
     entered->pushed = false;
     if (!context->attached) {
-        return mj_error_set(error, MOEJIT_STATUS_UNSUPPORTED,
-                            "the context is attached to the arch %s alone; what needs a GPU needs a context attached to one",
-                            context->arch->name);
+        return mj_error_set(
+            error, MOEJIT_STATUS_UNSUPPORTED,
+            "the context is attached to the arch %s alone; what needs a GPU needs a context attached to one",
+            context->arch->name);
     }
     CUcontext current = NULL;
     CUresult result = context->driver.cuCtxGetCurrent(&current);
@@ -199,8 +190,7 @@ moejit_status mj_context_enter(const struct moejit_context *context, struct mj_e
     return mj_driver_failed(&context->driver, result, "making the CUDA context current", error);
 }
 
-void mj_context_leave(const struct moejit_context *context, struct mj_entered *entered)
-{
+void mj_context_leave(const struct moejit_context *context, struct mj_entered *entered) {
     CUcontext popped = NULL;
     if (entered->pushed) context->driver.cuCtxPopCurrent(&popped);
     entered->pushed = false;

@@ -34,7 +34,8 @@ void mj_context_log(const struct moejit_context *context, moejit_log_level level
 struct mj_entered {
     bool pushed;
 };
-moejit_status mj_context_enter(const struct moejit_context *context, struct mj_entered *entered, struct mj_error *error);
+moejit_status mj_context_enter(const struct moejit_context *context, struct mj_entered *entered,
+                               struct mj_error *error);
 void mj_context_leave(const struct moejit_context *context, struct mj_entered *entered);
 
 #endif

@@ -5,15 +5,13 @@
 
 #include "base/options.h"
 
-void moejit_executor_options_init(moejit_executor_options *options)
-{
+void moejit_executor_options_init(moejit_executor_options *options) {
     if (options == NULL) return;
     memset(options, 0, sizeof(*options));
     options->struct_size = sizeof(*options);
 }
 
-static CUresult make_stream_and_events(struct moejit_executor *executor)
-{
+static CUresult make_stream_and_events(struct moejit_executor *executor) {
     const struct mj_driver *driver = &executor->context->driver;
     CUresult result = CUDA_SUCCESS;
     if (executor->auxiliary == NULL) {
@@ -25,8 +23,7 @@ static CUresult make_stream_and_events(struct moejit_executor *executor)
     return result;
 }
 
-static moejit_status create(struct moejit_executor *executor, const moejit_executor_options *given)
-{
+static moejit_status create(struct moejit_executor *executor, const moejit_executor_options *given) {
     struct moejit_context *context = executor->context;
     moejit_executor_options options = {0};
     moejit_status status = mj_options_read("executor options", &options, sizeof(options), given, &context->error);
@@ -53,8 +50,7 @@ static moejit_status create(struct moejit_executor *executor, const moejit_execu
 }
 
 moejit_status moejit_executor_create(moejit_context *context, const moejit_executor_options *options,
-                                     moejit_executor **executor)
-{
+                                     moejit_executor **executor) {
     if (executor != NULL) *executor = NULL;
     if (context == NULL) return MOEJIT_STATUS_INVALID_ARGUMENT;
     if (executor == NULL) return mj_error_set(&context->error, MOEJIT_STATUS_INVALID_ARGUMENT, "executor is NULL");
@@ -70,8 +66,7 @@ moejit_status moejit_executor_create(moejit_context *context, const moejit_execu
     return status;
 }
 
-void moejit_executor_destroy(moejit_executor *executor)
-{
+void moejit_executor_destroy(moejit_executor *executor) {
     if (executor == NULL) return;
     const struct mj_driver *driver = &executor->context->driver;
     struct mj_entered entered;
@@ -84,13 +79,11 @@ void moejit_executor_destroy(moejit_executor *executor)
     free(executor);
 }
 
-const char *moejit_executor_error(const moejit_executor *executor)
-{
+const char *moejit_executor_error(const moejit_executor *executor) {
     return executor != NULL ? executor->error.message : "executor is NULL";
 }
 
-void moejit_executor_counters_read(const moejit_executor *executor, moejit_executor_counters *counters)
-{
+void moejit_executor_counters_read(const moejit_executor *executor, moejit_executor_counters *counters) {
     if (executor == NULL || counters == NULL) return;
     moejit_executor_counters ours = {
         .struct_size = counters->struct_size,

@@ -8,8 +8,7 @@
 
 static const char format_cubin[] = "cubin", format_ptx[] = "ptx", format_log[] = "log";
 
-void mj_image_source_key(const struct moejit_context *context, const char *unit, struct mj_text *key)
-{
+void mj_image_source_key(const struct moejit_context *context, const char *unit, struct mj_text *key) {
     bool used[MJ_MAX_SOURCES] = {false};
     const char *options = mj_compiler_options();
     mj_text_append(key, "moejit key 1\n");
@@ -24,8 +23,7 @@ void mj_image_source_key(const struct moejit_context *context, const char *unit,
 }
 
 // A hit needs the cubin or the PTX; the log is only for people.
-static bool lookup(struct moejit_context *context, const struct mj_text *key, struct mj_image *image)
-{
+static bool lookup(struct moejit_context *context, const struct mj_text *key, struct mj_image *image) {
     struct mj_blob cubin, ptx, log;
     *image = (struct mj_image){0};
     mj_store_lookup(context->store, key, format_cubin, &cubin);
@@ -38,19 +36,17 @@ static bool lookup(struct moejit_context *context, const struct mj_text *key, st
     return hit;
 }
 
-static moejit_status open_compiler(struct moejit_context *context)
-{
+static moejit_status open_compiler(struct moejit_context *context) {
     if (context->nvrtc_open) return MOEJIT_STATUS_OK;
     moejit_status status = mj_nvrtc_open(&context->nvrtc, context->nvrtc_option, &context->error);
     if (status != MOEJIT_STATUS_OK) return status;
     context->nvrtc_open = true;
-    snprintf(context->compiler, sizeof(context->compiler), "%s (NVRTC %d.%d)", context->nvrtc.path, context->nvrtc.major,
-             context->nvrtc.minor);
+    snprintf(context->compiler, sizeof(context->compiler), "%s (NVRTC %d.%d)", context->nvrtc.path,
+             context->nvrtc.major, context->nvrtc.minor);
     return MOEJIT_STATUS_OK;
 }
 
-static void insert(struct moejit_context *context, const struct mj_text *key, const struct mj_image *image)
-{
+static void insert(struct moejit_context *context, const struct mj_text *key, const struct mj_image *image) {
     char toolchain[64];
     int rank = context->nvrtc.major * 1000 + context->nvrtc.minor;
     snprintf(toolchain, sizeof(toolchain), "nvrtc %d.%d", context->nvrtc.major, context->nvrtc.minor);
@@ -62,13 +58,13 @@ static void insert(struct moejit_context *context, const struct mj_text *key, co
 }
 
 moejit_status mj_image_source_get(struct moejit_context *context, const char *unit, const char *symbol,
-                                  const struct mj_text *key, struct mj_image *image)
-{
+                                  const struct mj_text *key, struct mj_image *image) {
     if (lookup(context, key, image)) return MOEJIT_STATUS_OK;
     moejit_status status = open_compiler(context);
     if (status != MOEJIT_STATUS_OK) return status;
     context->compiles++;
-    status = mj_compiler_compile(&context->nvrtc, &context->sources, unit, symbol, context->arch, image, &context->error);
+    status =
+        mj_compiler_compile(&context->nvrtc, &context->sources, unit, symbol, context->arch, image, &context->error);
     if (status == MOEJIT_STATUS_OK) insert(context, key, image);
     return status;
 }

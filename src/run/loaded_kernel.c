@@ -5,19 +5,18 @@
 
 #include "run/image_source.h"
 
-static moejit_status check_shared(struct moejit_context *context, const struct mj_loaded_kernel *kernel)
-{
+static moejit_status check_shared(struct moejit_context *context, const struct mj_loaded_kernel *kernel) {
     if (kernel->shared_bytes <= context->arch->shared_bytes) return MOEJIT_STATUS_OK;
     return mj_error_set(&context->error, MOEJIT_STATUS_UNSUPPORTED, "%s needs %d bytes of shared memory, %s offers %d",
                         kernel->symbol, kernel->shared_bytes, context->arch->name, context->arch->shared_bytes);
 }
 
-static moejit_status prepare(struct moejit_context *context, struct mj_loaded_kernel *kernel)
-{
+static moejit_status prepare(struct moejit_context *context, struct mj_loaded_kernel *kernel) {
     struct mj_image image = {0};
     mj_image_source_key(context, kernel->unit.data, &kernel->key);
     if (kernel->unit.failed || kernel->key.failed) {
-        return mj_error_set(&context->error, MOEJIT_STATUS_OUT_OF_MEMORY, "no memory for the unit of %s", kernel->symbol);
+        return mj_error_set(&context->error, MOEJIT_STATUS_OUT_OF_MEMORY, "no memory for the unit of %s",
+                            kernel->symbol);
     }
     moejit_status status = mj_image_source_get(context, kernel->unit.data, kernel->symbol, &kernel->key, &image);
     if (status != MOEJIT_STATUS_OK) return status;
@@ -35,8 +34,7 @@ static moejit_status prepare(struct moejit_context *context, struct mj_loaded_ke
 }
 
 moejit_status mj_loaded_kernel_create(struct moejit_context *context, const struct mj_problem *problem,
-                                      enum mj_kernel_id id, int tile_idx, struct mj_loaded_kernel *kernel)
-{
+                                      enum mj_kernel_id id, int tile_idx, struct mj_loaded_kernel *kernel) {
     const struct mj_tile *tile = tile_idx >= 0 ? &mj_tiles[tile_idx] : NULL;
     memset(kernel, 0, sizeof(*kernel));
     kernel->id = id;
@@ -51,8 +49,7 @@ moejit_status mj_loaded_kernel_create(struct moejit_context *context, const stru
     return status;
 }
 
-void mj_loaded_kernel_destroy(struct moejit_context *context, struct mj_loaded_kernel *kernel)
-{
+void mj_loaded_kernel_destroy(struct moejit_context *context, struct mj_loaded_kernel *kernel) {
     if (context->attached) mj_module_unload(&context->driver, &kernel->module);
     mj_text_free(&kernel->unit);
     mj_text_free(&kernel->key);

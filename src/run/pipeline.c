@@ -15,46 +15,40 @@ struct call { // one layer in flight
     CUstream stream;
 };
 
-static CUresult launch(const struct call *call, const struct mj_loaded_kernel *kernel, long long blocks, CUstream stream,
-                       void *args)
-{
+static CUresult launch(const struct call *call, const struct mj_loaded_kernel *kernel, long long blocks,
+                       CUstream stream, void *args) {
     void *parameters[] = {args};
     call->executor->launches++;
-    return call->driver->cuLaunchKernel(kernel->module.function, (unsigned)blocks, 1, 1, (unsigned)kernel->num_threads, 1, 1,
-                                        (unsigned)kernel->shared_bytes, stream, parameters, NULL);
+    return call->driver->cuLaunchKernel(kernel->module.function, (unsigned)blocks, 1, 1, (unsigned)kernel->num_threads,
+                                        1, 1, (unsigned)kernel->shared_bytes, stream, parameters, NULL);
 }
 
 // As many CTAs as fit the GPU at once, or fewer where there is less to do.
-static long long resident_blocks(const struct call *call, const struct mj_loaded_kernel *kernel, long long needed)
-{
+static long long resident_blocks(const struct call *call, const struct mj_loaded_kernel *kernel, long long needed) {
     long long resident = (long long)call->plan->context->num_sms * kernel->module.blocks_per_sm;
     return needed < resident ? needed : resident;
 }
 
 static CUresult launch_elements(const struct call *call, const struct mj_loaded_kernel *kernel, long long count,
-                                CUstream stream, void *args)
-{
-    return launch(call, kernel, resident_blocks(call, kernel, mj_tile_blocks_for(count, kernel->num_threads)), stream, args);
+                                CUstream stream, void *args) {
+    return launch(call, kernel, resident_blocks(call, kernel, mj_tile_blocks_for(count, kernel->num_threads)), stream,
+                  args);
 }
 
-static int32_t *expert_offsets(const struct call *call)
-{
+static int32_t *expert_offsets(const struct call *call) {
     return (int32_t *)(void *)(call->workspace + call->plan->workspace.expert_offsets);
 }
 
-static int32_t *sorted_pairs(const struct call *call)
-{
+static int32_t *sorted_pairs(const struct call *call) {
     return (int32_t *)(void *)(call->workspace + call->plan->workspace.sorted_pairs);
 }
 
-static int tile_of(const struct call *call)
-{
+static int tile_of(const struct call *call) {
     if (call->plan->forced_tile >= 0) return call->plan->forced_tile;
     return mj_tile_choose(&call->plan->problem, call->args.num_tokens);
 }
 
-static CUresult run_route(const struct call *call)
-{
+static CUresult run_route(const struct call *call) {
     const moejit_layer *layer = &call->plan->problem.layer;
     struct mj_route_args args = {
         .expert_ids = call->args.expert_ids,
@@ -70,8 +64,7 @@ static CUresult run_route(const struct call *call)
     return launch(call, kernel, layer->num_local_experts, call->stream, &args);
 }
 
-static CUresult run_quantize(const struct call *call)
-{
+static CUresult run_quantize(const struct call *call) {
     const moejit_layer *layer = &call->plan->problem.layer;
     if (layer->activation_format != MOEJIT_FORMAT_NVFP4) return CUDA_SUCCESS;
     struct mj_quantize_args args = {
@@ -87,8 +80,7 @@ static CUresult run_quantize(const struct call *call)
     return launch_elements(call, kernel, (long long)args.num_tokens * (layer->hidden / 16), call->stream, &args);
 }
 
-static CUresult run_gate_up(const struct call *call)
-{
+static CUresult run_gate_up(const struct call *call) {
     const struct mj_problem *problem = &call->plan->problem;
     const moejit_layer *layer = &problem->layer;
     bool quantised = layer->activation_format == MOEJIT_FORMAT_NVFP4;
@@ -118,8 +110,7 @@ static CUresult run_gate_up(const struct call *call)
 }
 
 // The live rows of the output; which are known on the host, unless live_tokens says so on the device.
-static CUresult run_zero(const struct call *call, CUstream stream)
-{
+static CUresult run_zero(const struct call *call, CUstream stream) {
     const moejit_tensor *output = &call->args.output;
     size_t element = mj_dtype_bytes(output->dtype), row = (size_t)output->columns * element;
     size_t rows = (size_t)call->args.num_tokens;
@@ -141,13 +132,11 @@ static CUresult run_zero(const struct call *call, CUstream stream)
     return call->driver->cuMemsetD2D8Async(data, (size_t)output->row_stride * element, 0, row, rows, stream);
 }
 
-static bool needs_zeroing(const struct call *call)
-{
+static bool needs_zeroing(const struct call *call) {
     return call->plan->problem.sum == MJ_SUM_ATOMIC && call->args.output_mode == MOEJIT_OUTPUT_OVERWRITE;
 }
 
-static CUresult run_combine(const struct call *call, const struct mj_down_args *down)
-{
+static CUresult run_combine(const struct call *call, const struct mj_down_args *down) {
     const moejit_layer *layer = &call->plan->problem.layer;
     int first = down->first_row_block * MJ_BLOCK_ROWS, end = first + down->num_row_blocks * MJ_BLOCK_ROWS;
     struct mj_combine_args args = {
@@ -170,12 +159,12 @@ static CUresult run_combine(const struct call *call, const struct mj_down_args *
 }
 
 // The ordered sum goes in chunks of columns where partials do not hold them all: every weight is still read once.
-static CUresult run_down(const struct call *call)
-{
+static CUresult run_down(const struct call *call) {
     const struct mj_problem *problem = &call->plan->problem;
     const moejit_layer *layer = &problem->layer;
     bool ordered = problem->sum == MJ_SUM_ORDERED;
-    int total = mj_ceil_div(layer->hidden, MJ_BLOCK_ROWS), chunk = ordered ? call->plan->workspace.partial_row_blocks : total;
+    int total = mj_ceil_div(layer->hidden, MJ_BLOCK_ROWS),
+        chunk = ordered ? call->plan->workspace.partial_row_blocks : total;
     struct mj_down_args args = {
         .intermediate = call->workspace + call->plan->workspace.intermediate,
         .weights = call->weights->memory + call->weights->layout.down,
@@ -207,8 +196,7 @@ static CUresult run_down(const struct call *call)
 
 // Zeroing beside route and gate_up. Once the auxiliary stream has been forked off it is always joined again, so that a
 // failure in between leaves no capture unjoined.
-static CUresult run_layer(const struct call *call)
-{
+static CUresult run_layer(const struct call *call) {
     const struct mj_driver *driver = call->driver;
     struct moejit_executor *executor = call->executor;
     bool zeroing = needs_zeroing(call), forked = zeroing && !executor->single_stream;
@@ -230,14 +218,12 @@ static CUresult run_layer(const struct call *call)
     return result == CUDA_SUCCESS ? run_down(call) : result;
 }
 
-static CUresult run_down_step(const struct call *call)
-{
+static CUresult run_down_step(const struct call *call) {
     CUresult result = needs_zeroing(call) ? run_zero(call, call->stream) : CUDA_SUCCESS;
     return result == CUDA_SUCCESS ? run_down(call) : result;
 }
 
-static CUresult run_forward(const struct call *call)
-{
+static CUresult run_forward(const struct call *call) {
     CUresult result = run_layer(call);
     if (result == CUDA_SUCCESS) call->executor->forwards++;
     return result;
@@ -245,25 +231,25 @@ static CUresult run_forward(const struct call *call)
 
 static moejit_status begin(struct call *call, const struct moejit_plan *plan, const struct moejit_weights *weights,
                            bool needs_weights, const moejit_forward_args *args, struct moejit_executor *executor,
-                           CUstream stream)
-{
+                           CUstream stream) {
     if (executor == NULL) return MOEJIT_STATUS_INVALID_ARGUMENT; // there is no record to write to
     mj_error_clear(&executor->error);
     if (plan == NULL || (needs_weights && weights == NULL)) {
-        return mj_error_set(&executor->error, MOEJIT_STATUS_INVALID_ARGUMENT, "%s is NULL", plan == NULL ? "plan" : "weights");
+        return mj_error_set(&executor->error, MOEJIT_STATUS_INVALID_ARGUMENT, "%s is NULL",
+                            plan == NULL ? "plan" : "weights");
     }
     if (plan->context != executor->context) {
-        return mj_error_set(&executor->error, MOEJIT_STATUS_INVALID_ARGUMENT, "plan and executor belong to different contexts");
+        return mj_error_set(&executor->error, MOEJIT_STATUS_INVALID_ARGUMENT,
+                            "plan and executor belong to different contexts");
     }
-    *call = (struct call){.plan = plan, .weights = weights, .executor = executor, .driver = &plan->context->driver,
-                          .stream = stream};
+    *call = (struct call){
+        .plan = plan, .weights = weights, .executor = executor, .driver = &plan->context->driver, .stream = stream};
     moejit_status status = mj_forward_check(plan, weights, args, &call->args, &executor->error);
     call->workspace = call->args.workspace;
     return status;
 }
 
-static moejit_status run(struct call *call, const char *what, CUresult (*steps)(const struct call *))
-{
+static moejit_status run(struct call *call, const char *what, CUresult (*steps)(const struct call *)) {
     struct mj_entered entered;
     struct mj_error *error = &call->executor->error;
     if (call->args.num_tokens == 0) {
@@ -279,53 +265,46 @@ static moejit_status run(struct call *call, const char *what, CUresult (*steps)(
 }
 
 moejit_status moejit_forward(const moejit_plan *plan, const moejit_weights *weights, const moejit_forward_args *args,
-                             moejit_executor *executor, struct CUstream_st *stream)
-{
+                             moejit_executor *executor, struct CUstream_st *stream) {
     struct call call;
     moejit_status status = begin(&call, plan, weights, true, args, executor, stream);
     return status == MOEJIT_STATUS_OK ? run(&call, "launching forward", run_forward) : status;
 }
 
 moejit_status moejit_route(const moejit_plan *plan, const moejit_forward_args *args, moejit_executor *executor,
-                           struct CUstream_st *stream)
-{
+                           struct CUstream_st *stream) {
     struct call call;
     moejit_status status = begin(&call, plan, NULL, false, args, executor, stream);
     return status == MOEJIT_STATUS_OK ? run(&call, "launching route", run_route) : status;
 }
 
 moejit_status moejit_quantize(const moejit_plan *plan, const moejit_forward_args *args, moejit_executor *executor,
-                              struct CUstream_st *stream)
-{
+                              struct CUstream_st *stream) {
     struct call call;
     moejit_status status = begin(&call, plan, NULL, false, args, executor, stream);
     return status == MOEJIT_STATUS_OK ? run(&call, "launching quantize", run_quantize) : status;
 }
 
 moejit_status moejit_gate_up(const moejit_plan *plan, const moejit_weights *weights, const moejit_forward_args *args,
-                             moejit_executor *executor, struct CUstream_st *stream)
-{
+                             moejit_executor *executor, struct CUstream_st *stream) {
     struct call call;
     moejit_status status = begin(&call, plan, weights, true, args, executor, stream);
     return status == MOEJIT_STATUS_OK ? run(&call, "launching gate_up", run_gate_up) : status;
 }
 
 moejit_status moejit_down(const moejit_plan *plan, const moejit_weights *weights, const moejit_forward_args *args,
-                          moejit_executor *executor, struct CUstream_st *stream)
-{
+                          moejit_executor *executor, struct CUstream_st *stream) {
     struct call call;
     moejit_status status = begin(&call, plan, weights, true, args, executor, stream);
     return status == MOEJIT_STATUS_OK ? run(&call, "launching down", run_down_step) : status;
 }
 
-static CUresult copy_out(const struct call *call, const void *device, void *host, size_t bytes)
-{
+static CUresult copy_out(const struct call *call, const void *device, void *host, size_t bytes) {
     return call->driver->cuMemcpyDtoHAsync(host, (CUdeviceptr)device, bytes, call->stream);
 }
 
 // Rows in sorted order to rows in the order of pairs.
-static CUresult scatter_intermediate(const struct call *call, int32_t *pairs, uint16_t *rows, uint16_t *out)
-{
+static CUresult scatter_intermediate(const struct call *call, int32_t *pairs, uint16_t *rows, uint16_t *out) {
     const moejit_layer *layer = &call->plan->problem.layer;
     int32_t num_rows = 0;
     size_t row_elements = (size_t)layer->intermediate;
@@ -344,9 +323,9 @@ static CUresult scatter_intermediate(const struct call *call, int32_t *pairs, ui
     return result;
 }
 
-moejit_status moejit_read_intermediate(const moejit_plan *plan, const moejit_forward_args *args, moejit_executor *executor,
-                                       struct CUstream_st *stream, uint16_t *out, size_t out_bytes)
-{
+moejit_status moejit_read_intermediate(const moejit_plan *plan, const moejit_forward_args *args,
+                                       moejit_executor *executor, struct CUstream_st *stream, uint16_t *out,
+                                       size_t out_bytes) {
     struct call call;
     moejit_status status = begin(&call, plan, NULL, false, args, executor, stream);
     if (status != MOEJIT_STATUS_OK || call.args.num_tokens == 0) return status;
@@ -354,17 +333,19 @@ moejit_status moejit_read_intermediate(const moejit_plan *plan, const moejit_for
     size_t pairs = (size_t)call.args.num_tokens * (size_t)layer->top_k;
     size_t needed = pairs * (size_t)layer->intermediate * sizeof(uint16_t);
     if (out == NULL || out_bytes < needed) {
-        return mj_error_set(&executor->error, MOEJIT_STATUS_INVALID_ARGUMENT, "out is %p with %zu bytes, needs %zu", (void *)out,
-                            out_bytes, needed);
+        return mj_error_set(&executor->error, MOEJIT_STATUS_INVALID_ARGUMENT, "out is %p with %zu bytes, needs %zu",
+                            (void *)out, out_bytes, needed);
     }
     int32_t *sorted = malloc(pairs * sizeof(int32_t));
     uint16_t *rows = malloc(needed);
     struct mj_entered entered = {false};
     if (sorted == NULL || rows == NULL) {
-        status = mj_error_set(&executor->error, MOEJIT_STATUS_OUT_OF_MEMORY, "no memory for %zu bytes of intermediate", needed);
+        status = mj_error_set(&executor->error, MOEJIT_STATUS_OUT_OF_MEMORY, "no memory for %zu bytes of intermediate",
+                              needed);
     } else if ((status = mj_context_enter(plan->context, &entered, &executor->error)) == MOEJIT_STATUS_OK) {
         CUresult result = scatter_intermediate(&call, sorted, rows, out);
-        if (result != CUDA_SUCCESS) status = mj_driver_failed(call.driver, result, "reading the intermediate", &executor->error);
+        if (result != CUDA_SUCCESS)
+            status = mj_driver_failed(call.driver, result, "reading the intermediate", &executor->error);
         mj_context_leave(plan->context, &entered);
     }
     free(sorted);

@@ -7,19 +7,18 @@
 
 #define DEFAULT_PARTIALS_CAP ((size_t)256 << 20)
 
-void moejit_plan_options_init(moejit_plan_options *options)
-{
+void moejit_plan_options_init(moejit_plan_options *options) {
     if (options == NULL) return;
     memset(options, 0, sizeof(*options));
     options->struct_size = sizeof(*options);
 }
 
-moejit_status moejit_layer_supported(const moejit_layer *layer, const char *arch, char *reason, size_t reason_bytes)
-{
+moejit_status moejit_layer_supported(const moejit_layer *layer, const char *arch, char *reason, size_t reason_bytes) {
     struct mj_error error = {0};
     struct mj_problem problem;
     moejit_status status = mj_problem_create(&problem, layer, &error);
-    if (status == MOEJIT_STATUS_OK && arch != NULL && mj_arch_find(arch) == NULL) status = mj_arch_unknown(arch, &error);
+    if (status == MOEJIT_STATUS_OK && arch != NULL && mj_arch_find(arch) == NULL)
+        status = mj_arch_unknown(arch, &error);
     mj_error_copy(&error, reason, reason_bytes);
     return status;
 }
@@ -29,13 +28,13 @@ struct wanted { // a kernel to prepare
     int tile_idx;
 };
 
-static int list_wanted(const struct moejit_plan *plan, struct wanted *list)
-{
+static int list_wanted(const struct moejit_plan *plan, struct wanted *list) {
     int num = 0;
     bool atomic = plan->problem.sum == MJ_SUM_ATOMIC;
     list[num++] = (struct wanted){MJ_KERNEL_PACK, -1};
     list[num++] = (struct wanted){MJ_KERNEL_ROUTE, -1};
-    if (plan->problem.layer.activation_format == MOEJIT_FORMAT_NVFP4) list[num++] = (struct wanted){MJ_KERNEL_QUANTIZE, -1};
+    if (plan->problem.layer.activation_format == MOEJIT_FORMAT_NVFP4)
+        list[num++] = (struct wanted){MJ_KERNEL_QUANTIZE, -1};
     list[num++] = (struct wanted){atomic ? MJ_KERNEL_ZERO : MJ_KERNEL_COMBINE, -1};
     int last = mj_tile_choose(&plan->problem, plan->max_num_tokens);
     for (int tile = 0; tile < MJ_NUM_TILES; tile++) {
@@ -46,8 +45,7 @@ static int list_wanted(const struct moejit_plan *plan, struct wanted *list)
     return num;
 }
 
-static moejit_status prepare_kernels(struct moejit_plan *plan, const moejit_plan_options *options)
-{
+static moejit_status prepare_kernels(struct moejit_plan *plan, const moejit_plan_options *options) {
     struct moejit_context *context = plan->context;
     struct wanted list[MJ_MAX_PLAN_KERNELS];
     int total = list_wanted(plan, list);
@@ -55,9 +53,11 @@ static moejit_status prepare_kernels(struct moejit_plan *plan, const moejit_plan
         char symbol[MJ_SYMBOL_BYTES];
         mj_generator_symbol(list[i].id, list[i].tile_idx >= 0 ? &mj_tiles[list[i].tile_idx] : NULL, symbol);
         if (options->progress != NULL && options->progress(options->progress_user, i, total, symbol) != 0) {
-            return mj_error_set(&context->error, MOEJIT_STATUS_CANCELLED, "cancelled with %d of %d kernels prepared", i, total);
+            return mj_error_set(&context->error, MOEJIT_STATUS_CANCELLED, "cancelled with %d of %d kernels prepared", i,
+                                total);
         }
-        moejit_status status = mj_loaded_kernel_create(context, &plan->problem, list[i].id, list[i].tile_idx, &plan->kernels[i]);
+        moejit_status status =
+            mj_loaded_kernel_create(context, &plan->problem, list[i].id, list[i].tile_idx, &plan->kernels[i]);
         if (status != MOEJIT_STATUS_OK) return status;
         plan->num_kernels = i + 1;
     }
@@ -65,21 +65,20 @@ static moejit_status prepare_kernels(struct moejit_plan *plan, const moejit_plan
     return MOEJIT_STATUS_OK;
 }
 
-static moejit_status check_options(const moejit_plan_options *options, struct mj_error *error)
-{
+static moejit_status check_options(const moejit_plan_options *options, struct mj_error *error) {
     if (options->max_num_tokens < 1 || options->max_num_tokens > MJ_MAX_TOKENS) {
         return mj_error_set(error, MOEJIT_STATUS_INVALID_ARGUMENT, "plan has max_num_tokens = %d, needs 1 to %d",
                             options->max_num_tokens, MJ_MAX_TOKENS);
     }
     if (options->tile < 0 || options->tile > MJ_NUM_TILES) {
         return mj_error_set(error, MOEJIT_STATUS_INVALID_ARGUMENT,
-                            "plan has tile = %d, needs 0 (choose) or 1 to %d (see moejit_tile_name)", options->tile, MJ_NUM_TILES);
+                            "plan has tile = %d, needs 0 (choose) or 1 to %d (see moejit_tile_name)", options->tile,
+                            MJ_NUM_TILES);
     }
     return MOEJIT_STATUS_OK;
 }
 
-static moejit_status create(struct moejit_plan *plan, const moejit_layer *layer, const moejit_plan_options *given)
-{
+static moejit_status create(struct moejit_plan *plan, const moejit_layer *layer, const moejit_plan_options *given) {
     struct moejit_context *context = plan->context;
     moejit_plan_options options = {0};
     moejit_status status = mj_problem_create(&plan->problem, layer, &context->error);
@@ -100,8 +99,7 @@ static moejit_status create(struct moejit_plan *plan, const moejit_layer *layer,
 }
 
 moejit_status moejit_plan_create(moejit_context *context, const moejit_layer *layer, const moejit_plan_options *options,
-                                 moejit_plan **plan)
-{
+                                 moejit_plan **plan) {
     if (plan != NULL) *plan = NULL;
     if (context == NULL) return MOEJIT_STATUS_INVALID_ARGUMENT;
     if (plan == NULL) return mj_error_set(&context->error, MOEJIT_STATUS_INVALID_ARGUMENT, "plan is NULL");
@@ -117,8 +115,7 @@ moejit_status moejit_plan_create(moejit_context *context, const moejit_layer *la
     return status;
 }
 
-void moejit_plan_destroy(moejit_plan *plan)
-{
+void moejit_plan_destroy(moejit_plan *plan) {
     if (plan == NULL) return;
     struct mj_entered entered = {false};
     struct mj_error ignored;
@@ -128,27 +125,24 @@ void moejit_plan_destroy(moejit_plan *plan)
     free(plan);
 }
 
-size_t moejit_plan_workspace_bytes(const moejit_plan *plan)
-{
+size_t moejit_plan_workspace_bytes(const moejit_plan *plan) {
     return plan != NULL ? plan->workspace.total : 0;
 }
 
-moejit_sum moejit_plan_sum(const moejit_plan *plan)
-{
+moejit_sum moejit_plan_sum(const moejit_plan *plan) {
     return plan != NULL && plan->problem.sum == MJ_SUM_ORDERED ? MOEJIT_SUM_DETERMINISTIC : MOEJIT_SUM_ATOMIC;
 }
 
-int32_t moejit_plan_num_kernels(const moejit_plan *plan)
-{
+int32_t moejit_plan_num_kernels(const moejit_plan *plan) {
     return plan != NULL ? plan->num_kernels : 0;
 }
 
-moejit_status moejit_plan_kernel(const moejit_plan *plan, int32_t kernel_idx, moejit_kernel_info *info)
-{
+moejit_status moejit_plan_kernel(const moejit_plan *plan, int32_t kernel_idx, moejit_kernel_info *info) {
     if (plan == NULL) return MOEJIT_STATUS_INVALID_ARGUMENT;
     if (info == NULL || kernel_idx < 0 || kernel_idx >= plan->num_kernels) {
-        return mj_error_set(&plan->context->error, MOEJIT_STATUS_INVALID_ARGUMENT, "kernel_idx is %d, needs 0 to %d; info is %p",
-                            kernel_idx, plan->num_kernels - 1, (void *)info);
+        return mj_error_set(&plan->context->error, MOEJIT_STATUS_INVALID_ARGUMENT,
+                            "kernel_idx is %d, needs 0 to %d; info is %p", kernel_idx, plan->num_kernels - 1,
+                            (void *)info);
     }
     const struct mj_loaded_kernel *kernel = &plan->kernels[kernel_idx];
     moejit_kernel_info ours = {
@@ -167,8 +161,7 @@ moejit_status moejit_plan_kernel(const moejit_plan *plan, int32_t kernel_idx, mo
     return MOEJIT_STATUS_OK;
 }
 
-const struct mj_loaded_kernel *mj_plan_find(const struct moejit_plan *plan, enum mj_kernel_id id, int tile_idx)
-{
+const struct mj_loaded_kernel *mj_plan_find(const struct moejit_plan *plan, enum mj_kernel_id id, int tile_idx) {
     for (int i = 0; i < plan->num_kernels; i++) {
         if (plan->kernels[i].id == id && plan->kernels[i].tile_idx == tile_idx) return &plan->kernels[i];
     }

@@ -5,8 +5,7 @@
 
 #include "base/options.h"
 
-moejit_status moejit_weights_bytes(moejit_context *context, const moejit_layer *layer, size_t *bytes)
-{
+moejit_status moejit_weights_bytes(moejit_context *context, const moejit_layer *layer, size_t *bytes) {
     if (context == NULL) return MOEJIT_STATUS_INVALID_ARGUMENT;
     if (bytes == NULL) return mj_error_set(&context->error, MOEJIT_STATUS_INVALID_ARGUMENT, "bytes is NULL");
     struct mj_problem problem;
@@ -18,11 +17,11 @@ moejit_status moejit_weights_bytes(moejit_context *context, const moejit_layer *
     return MOEJIT_STATUS_OK;
 }
 
-static moejit_status check_memory(struct moejit_weights *weights, size_t bytes, struct mj_error *error)
-{
+static moejit_status check_memory(struct moejit_weights *weights, size_t bytes, struct mj_error *error) {
     if (weights->memory == NULL || (uintptr_t)weights->memory % MJ_MEMORY_ALIGNMENT != 0) {
-        return mj_error_set(error, MOEJIT_STATUS_INVALID_ARGUMENT, "weights memory is %p, needs device memory aligned to %d bytes",
-                            (void *)weights->memory, MJ_MEMORY_ALIGNMENT);
+        return mj_error_set(error, MOEJIT_STATUS_INVALID_ARGUMENT,
+                            "weights memory is %p, needs device memory aligned to %d bytes", (void *)weights->memory,
+                            MJ_MEMORY_ALIGNMENT);
     }
     if (bytes < weights->layout.total) {
         return mj_error_set(error, MOEJIT_STATUS_INVALID_ARGUMENT, "weights memory has %zu bytes, needs %zu", bytes,
@@ -31,8 +30,7 @@ static moejit_status check_memory(struct moejit_weights *weights, size_t bytes, 
     return MOEJIT_STATUS_OK;
 }
 
-static moejit_status create(struct moejit_weights *weights, const moejit_layer *layer, size_t memory_bytes)
-{
+static moejit_status create(struct moejit_weights *weights, const moejit_layer *layer, size_t memory_bytes) {
     struct moejit_context *context = weights->context;
     moejit_status status = mj_problem_create(&weights->problem, layer, &context->error);
     if (status != MOEJIT_STATUS_OK) return status;
@@ -47,9 +45,8 @@ static moejit_status create(struct moejit_weights *weights, const moejit_layer *
     return status;
 }
 
-moejit_status moejit_weights_create(moejit_context *context, const moejit_layer *layer, void *memory, size_t memory_bytes,
-                                    moejit_weights **weights)
-{
+moejit_status moejit_weights_create(moejit_context *context, const moejit_layer *layer, void *memory,
+                                    size_t memory_bytes, moejit_weights **weights) {
     if (weights != NULL) *weights = NULL;
     if (context == NULL) return MOEJIT_STATUS_INVALID_ARGUMENT;
     if (weights == NULL) return mj_error_set(&context->error, MOEJIT_STATUS_INVALID_ARGUMENT, "weights is NULL");
@@ -66,8 +63,7 @@ moejit_status moejit_weights_create(moejit_context *context, const moejit_layer 
     return status;
 }
 
-void moejit_weights_destroy(moejit_weights *weights)
-{
+void moejit_weights_destroy(moejit_weights *weights) {
     if (weights == NULL) return;
     struct mj_entered entered;
     struct mj_error ignored;
@@ -77,18 +73,17 @@ void moejit_weights_destroy(moejit_weights *weights)
     free(weights);
 }
 
-static CUresult launch(const struct moejit_weights *weights, struct mj_pack_args *args, CUstream stream)
-{
+static CUresult launch(const struct moejit_weights *weights, struct mj_pack_args *args, CUstream stream) {
     unsigned blocks = (unsigned)(mj_ceil_div(args->rows, MJ_BLOCK_ROWS) * mj_ceil_div(args->columns, MJ_BLOCK_COLUMNS));
     void *parameters[] = {args};
-    return weights->context->driver.cuLaunchKernel(weights->pack.module.function, blocks, 1, (unsigned)args->num_experts,
-                                                   (unsigned)weights->pack.num_threads, 1, 1, 0, stream, parameters, NULL);
+    return weights->context->driver.cuLaunchKernel(weights->pack.module.function, blocks, 1,
+                                                   (unsigned)args->num_experts, (unsigned)weights->pack.num_threads, 1,
+                                                   1, 0, stream, parameters, NULL);
 }
 
 // Both matrices of experts [first, first + count); the number of scales that are no scale comes back in *invalid.
-static CUresult pack(struct moejit_weights *weights, const moejit_checkpoint *from, int first, int count, CUstream stream,
-                     uint32_t *invalid)
-{
+static CUresult pack(struct moejit_weights *weights, const moejit_checkpoint *from, int first, int count,
+                     CUstream stream, uint32_t *invalid) {
     const struct mj_driver *driver = &weights->context->driver;
     const struct mj_problem *problem = &weights->problem;
     const moejit_layer *layer = &problem->layer;
@@ -114,14 +109,14 @@ static CUresult pack(struct moejit_weights *weights, const moejit_checkpoint *fr
     CUresult result = driver->cuMemsetD8Async((CUdeviceptr)counter, 0, sizeof(uint32_t), stream);
     if (result == CUDA_SUCCESS) result = launch(weights, &gate_up, stream);
     if (result == CUDA_SUCCESS) result = launch(weights, &down, stream);
-    if (result == CUDA_SUCCESS) result = driver->cuMemcpyDtoHAsync(invalid, (CUdeviceptr)counter, sizeof(*invalid), stream);
+    if (result == CUDA_SUCCESS)
+        result = driver->cuMemcpyDtoHAsync(invalid, (CUdeviceptr)counter, sizeof(*invalid), stream);
     CUresult synchronised = driver->cuStreamSynchronize(stream);
     return result == CUDA_SUCCESS ? synchronised : result;
 }
 
-static moejit_status check_checkpoint(const struct moejit_weights *weights, const moejit_checkpoint *from, int first, int count,
-                                      struct mj_error *error)
-{
+static moejit_status check_checkpoint(const struct moejit_weights *weights, const moejit_checkpoint *from, int first,
+                                      int count, struct mj_error *error) {
     const struct {
         const char *name;
         const void *pointer;
@@ -143,9 +138,8 @@ static moejit_status check_checkpoint(const struct moejit_weights *weights, cons
     return MOEJIT_STATUS_OK;
 }
 
-moejit_status moejit_weights_pack(moejit_weights *weights, const moejit_checkpoint *checkpoint, int32_t first, int32_t count,
-                                  struct CUstream_st *stream)
-{
+moejit_status moejit_weights_pack(moejit_weights *weights, const moejit_checkpoint *checkpoint, int32_t first,
+                                  int32_t count, struct CUstream_st *stream) {
     if (weights == NULL) return MOEJIT_STATUS_INVALID_ARGUMENT;
     struct moejit_context *context = weights->context;
     moejit_checkpoint from = {0};
@@ -161,8 +155,8 @@ moejit_status moejit_weights_pack(moejit_weights *weights, const moejit_checkpoi
         status = mj_driver_failed(&context->driver, result, "packing weights", &context->error);
     } else if (invalid > 0) {
         status = mj_error_set(&context->error, MOEJIT_STATUS_INVALID_ARGUMENT,
-                              "experts %d to %d hold %u NaN or negative block scales; e4m3 scales must be 0 to 448", first,
-                              first + count - 1, invalid);
+                              "experts %d to %d hold %u NaN or negative block scales; e4m3 scales must be 0 to 448",
+                              first, first + count - 1, invalid);
     }
     mj_context_leave(context, &entered);
     return status;

@@ -1,0 +1,300 @@
+// moejit run: build a layer, run it, check it.
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "layer_options.h"
+#include "layer_run.h"
+
+static const char help[] =
+    "Usage: moejit run [options]\n"
+    "Builds a layer with random weights, runs it on the GPU (or the emulator) and checks every row against the\n"
+    "double-precision reference, at the bounds of docs/numerics.md.\n\n"
+    "%s\n"
+    "The run:\n"
+    "  --tokens N               0 to 65536 (default 16)\n"
+    "  --tile T                 one of 64x8x64, 64x16x64, 64x32x64, 128x64x64, 128x128x64 (default: by tokens per "
+    "expert)\n"
+    "  --routing R              uniform, skewed, none (default uniform)\n"
+    "  --exact                  data whose sums are exact: an f32 output must match to the bit\n"
+    "  --output-mode M          overwrite, accumulate, assume-zero (default overwrite)\n"
+    "  --live-tokens N          only the first N tokens count, told to the GPU\n"
+    "  --single-stream          zero the output on the main stream\n"
+    "  --graph                  capture forward and launch it as a graph\n"
+    "  --repeat N               run again N times; a deterministic sum must give the same bits (default 1)\n"
+    "  --check-rows N           rows checked against the reference (default: all, or 64 of a large layer)\n"
+    "  --kernel all             every tile, both sums, both activation formats, a table; all must pass\n"
+    "  --seed N                 (default 0)\n"
+    "  --cuda-library PATH      the driver, or the emulator (default: MOEJIT_CUDA_LIBRARY, libcuda.so.1)\n"
+    "  --json                   one JSON object a case\n"
+    "Exit status: 0 good, 1 a check failed, 2 bad command line, 3 no GPU, no NVRTC or an unsupported layer.\n";
+
+#define REFERENCE_BUDGET 4e10 // multiply-adds of the reference, beyond which rows are sampled: about half a minute
+#define SAMPLED_ROWS 64
+
+struct run_options {
+    struct layer_options layer;
+    struct layer_case what;
+    bool json, all;
+    long long check_rows; // -1: not given
+    const char *cuda_library;
+};
+
+static const char *const routings[] = {"uniform", "skewed", "none", NULL};
+static const char *const output_modes[] = {"overwrite", "accumulate", "assume-zero", NULL};
+
+enum {
+    OPTION_TILE = 256,
+    OPTION_ROUTING,
+    OPTION_MODE,
+    OPTION_LIVE,
+    OPTION_SINGLE,
+    OPTION_GRAPH,
+    OPTION_REPEAT,
+    OPTION_CHECK,
+    OPTION_KERNEL,
+    OPTION_SEED,
+    OPTION_CUDA,
+    OPTION_EXACT,
+    OPTION_JSON,
+    OPTION_TOKENS,
+    OPTION_HELP
+};
+
+static const struct option long_options[] = {
+    LAYER_OPTIONS_LONG,
+    {"tokens", required_argument, NULL, OPTION_TOKENS},
+    {"tile", required_argument, NULL, OPTION_TILE},
+    {"routing", required_argument, NULL, OPTION_ROUTING},
+    {"exact", no_argument, NULL, OPTION_EXACT},
+    {"output-mode", required_argument, NULL, OPTION_MODE},
+    {"live-tokens", required_argument, NULL, OPTION_LIVE},
+    {"single-stream", no_argument, NULL, OPTION_SINGLE},
+    {"graph", no_argument, NULL, OPTION_GRAPH},
+    {"repeat", required_argument, NULL, OPTION_REPEAT},
+    {"check-rows", required_argument, NULL, OPTION_CHECK},
+    {"kernel", required_argument, NULL, OPTION_KERNEL},
+    {"seed", required_argument, NULL, OPTION_SEED},
+    {"cuda-library", required_argument, NULL, OPTION_CUDA},
+    {"json", no_argument, NULL, OPTION_JSON},
+    {"help", no_argument, NULL, OPTION_HELP},
+    {NULL, 0, NULL, 0},
+};
+
+static bool take_tile(const char *text, int *tile) {
+    for (int i = 0; moejit_tile_name(i) != NULL; i++) {
+        if (strcmp(moejit_tile_name(i), text) == 0) {
+            *tile = i + 1;
+            return true;
+        }
+    }
+    command_usage("run", "--tile is \"%s\", which is not one of the list in --help", text);
+    return false;
+}
+
+static bool take(struct run_options *options, int option, const char *value) {
+    long long number = 0;
+    int choice = 0;
+    bool good = true;
+    switch (option) {
+    case OPTION_TOKENS:
+        good = command_number("run", "tokens", value, 0, 65536, &number);
+        options->what.num_tokens = (int)number;
+        break;
+    case OPTION_TILE: return take_tile(value, &options->what.tile);
+    case OPTION_ROUTING:
+        good = command_choice("run", "routing", value, routings, &choice);
+        options->what.routing = (enum layer_routing)choice;
+        break;
+    case OPTION_MODE:
+        good = command_choice("run", "output-mode", value, output_modes, &choice);
+        options->what.output_mode = (moejit_output_mode)choice;
+        break;
+    case OPTION_LIVE:
+        good = command_number("run", "live-tokens", value, 0, 65536, &number);
+        options->what.live_tokens = (int)number;
+        break;
+    case OPTION_REPEAT:
+        good = command_number("run", "repeat", value, 0, 1000, &number);
+        options->what.repeats = (int)number;
+        break;
+    case OPTION_CHECK: good = command_number("run", "check-rows", value, 1, 65536, &options->check_rows); break;
+    case OPTION_SEED:
+        good = command_number("run", "seed", value, 0, 1LL << 40, &number);
+        options->what.seed = (uint64_t)number;
+        break;
+    case OPTION_KERNEL:
+        options->all = strcmp(value, "all") == 0;
+        if (!options->all) command_usage("run", "--kernel is \"%s\", needs \"all\"", value);
+        return options->all;
+    case OPTION_EXACT: options->what.exact = true; break;
+    case OPTION_SINGLE: options->what.single_stream = true; break;
+    case OPTION_GRAPH: options->what.graph = true; break;
+    case OPTION_JSON: options->json = true; break;
+    case OPTION_CUDA: options->cuda_library = value; break;
+    default: return false; // getopt has told why
+    }
+    return good;
+}
+
+static void describe(const struct layer_case *what, char *text, size_t bytes) {
+    static const char *const activations[] = {"swiglu", "swiglu-oai", "geglu", "relu2"};
+    static const char *const dtypes[] = {"none", "bf16", "f16", "f32"};
+    const moejit_layer *layer = &what->layer;
+    snprintf(text, bytes, "H %d I %d E %d K %d T %d %s %s %s %s%s%s", layer->hidden, layer->intermediate,
+             layer->num_local_experts, layer->top_k, what->num_tokens, activations[layer->activation],
+             layer->activation_format == MOEJIT_FORMAT_NVFP4 ? "nvfp4" : "bf16", dtypes[layer->output_dtype],
+             layer->sum == MOEJIT_SUM_DETERMINISTIC ? "deterministic" : "atomic", what->tile > 0 ? " " : "",
+             what->tile > 0 ? moejit_tile_name(what->tile - 1) : "");
+}
+
+static void print_result(const struct layer_case *what, const struct layer_result *result, bool json) {
+    char text[256];
+    describe(what, text, sizeof(text));
+    if (json) {
+        char message[sizeof(result->message)];
+        size_t length = 0;
+        for (const char *c = result->message; *c != '\0' && length + 1 < sizeof(message); c++) {
+            message[length++] = *c == '"' || *c == '\\' || (unsigned char)*c < ' ' ? '\'' : *c;
+        }
+        message[length] = '\0';
+        printf(
+            "{\"case\": \"%s\", \"good\": %s, \"error_end_to_end\": %.4g, \"bound_end_to_end\": %.4g, \"error\": %.4g, "
+            "\"bound\": %.4g, \"checked_rows\": %d, \"h_differing\": %d, \"h_checked\": %lld, \"forward_us\": %.1f, "
+            "\"bytes_zeroed\": %llu, \"kernels\": %d, \"message\": \"%s\"}\n",
+            text, result->good ? "true" : "false", result->end_to_end.total, result->end_to_end.bound,
+            result->own.total, result->own.bound, result->checked_rows, result->h_differing, result->h_checked,
+            result->forward_us, (unsigned long long)result->bytes_zeroed, result->num_kernels, message);
+        return;
+    }
+    printf("%-4s %-62s error %.2e of %.1e, end to end %.2e of %.1e, rows %d, h' off %d", result->good ? "ok" : "BAD",
+           text, result->own.total, result->own.bound, result->end_to_end.total, result->end_to_end.bound,
+           result->checked_rows, result->h_differing);
+    if (result->forward_us > 0) printf(", %.1f us", result->forward_us);
+    printf("\n");
+    if (!result->good) printf("     %s\n", result->message);
+    fflush(stdout);
+}
+
+// What of the reference can be had in a bearable time.
+static int rows_to_check(const struct run_options *options, const struct layer_case *what) {
+    if (options->check_rows > 0) return (int)options->check_rows;
+    double work = 3.0 * what->layer.hidden * what->layer.intermediate * what->layer.top_k * what->num_tokens;
+    return work > REFERENCE_BUDGET ? SAMPLED_ROWS : 0;
+}
+
+static bool run_case(const struct run_options *options, struct gpu *gpu, moejit_context *context,
+                     const struct layer_case *given) {
+    struct layer_result result;
+    struct layer_case what = *given;
+    what.max_checked_rows = rows_to_check(options, &what);
+    layer_run(gpu, context, &what, &result);
+    print_result(&what, &result, options->json);
+    return result.good;
+}
+
+// Every row of kernels.def: the tiles by both sums and activation formats, and every activation.
+static int run_all(const struct run_options *options, struct gpu *gpu, moejit_context *context) {
+    int bad = 0, total = 0;
+    for (int tile = 1; moejit_tile_name(tile - 1) != NULL; tile++) {
+        for (int variant = 0; variant < 4; variant++) {
+            struct layer_case what = options->what;
+            what.tile = tile;
+            what.layer.sum = variant & 1 ? MOEJIT_SUM_DETERMINISTIC : MOEJIT_SUM_ATOMIC;
+            what.layer.activation_format = variant & 2 ? MOEJIT_FORMAT_NVFP4 : MOEJIT_FORMAT_BF16;
+            what.live_tokens = variant == 1 ? what.num_tokens / 2 : -1; // the zero kernel, and combine's rows
+            what.layer.output_dtype = (moejit_dtype)(MOEJIT_DTYPE_BF16 + (tile + variant) % 3);
+            if (what.layer.sum == MOEJIT_SUM_ATOMIC && variant == 0) what.live_tokens = what.num_tokens - 1;
+            total++;
+            bad += !run_case(options, gpu, context, &what);
+        }
+    }
+    for (int activation = 0; activation <= MOEJIT_ACTIVATION_RELU2; activation++) {
+        struct layer_case what = options->what;
+        moejit_layer fresh;
+        moejit_layer_init(&fresh, (moejit_activation)activation);
+        what.layer.activation = fresh.activation;
+        what.layer.activation_alpha = fresh.activation_alpha;
+        what.layer.activation_beta = fresh.activation_beta;
+        what.layer.activation_limit = fresh.activation_limit;
+        total++;
+        bad += !run_case(options, gpu, context, &what);
+    }
+    fprintf(options->json ? stderr : stdout, "%d passed, %d failed\n", total - bad, bad);
+    return bad == 0 ? EXIT_GOOD : EXIT_WRONG;
+}
+
+static int run_on(const struct run_options *options, struct gpu *gpu) {
+    char message[1024];
+    moejit_context_options context_options;
+    moejit_context *context = NULL;
+    moejit_context_options_init(&context_options);
+    context_options.cuda_library = gpu->path;
+    context_options.log = command_log;
+    if (moejit_context_create(&context_options, &context, message, sizeof(message)) != MOEJIT_STATUS_OK) {
+        fprintf(stderr, "moejit run: %s\n", message);
+        return EXIT_UNAVAILABLE;
+    }
+    if (!options->json) {
+        printf("%s: %s, %s, %d multiprocessors\n", gpu->emulated ? "emulator" : "GPU", gpu->name,
+               moejit_context_arch(context), gpu->num_sms);
+    }
+    int code;
+    if (options->all) {
+        code = run_all(options, gpu, context);
+    } else {
+        code = run_case(options, gpu, context, &options->what) ? EXIT_GOOD : EXIT_WRONG;
+        moejit_context_counters counters = {.struct_size = sizeof(counters)};
+        moejit_context_counters_read(context, &counters);
+        const char *path = moejit_context_cache_path(context);
+        if (!options->json) {
+            printf("     cache %s: %llu hits, %llu compiled%s%s\n", path[0] != '\0' ? path : "in memory",
+                   (unsigned long long)counters.cache_hits, (unsigned long long)counters.compiles,
+                   counters.compiles > 0 ? " by " : "", moejit_context_compiler(context));
+        }
+    }
+    moejit_context_destroy(context);
+    return code;
+}
+
+int command_run(int argc, char **argv) {
+    struct run_options options = {.check_rows = -1};
+    layer_options_init(&options.layer);
+    options.what.num_tokens = 16;
+    layer_case_init(&options.what);
+    options.what.num_tokens = 16;
+    options.what.repeats = 1;
+    for (int option; (option = getopt_long(argc, argv, "", long_options, NULL)) != -1;) {
+        if (option == OPTION_HELP) {
+            printf(help, layer_options_help);
+            return EXIT_GOOD;
+        }
+        int taken = layer_options_take(&options.layer, "run", option, optarg);
+        if (taken < 0 || (taken == 0 && !take(&options, option, optarg))) return EXIT_USAGE;
+    }
+    if (optind < argc) return command_usage("run", "\"%s\" is no option", argv[optind]);
+    if (options.layer.model == NULL && options.layer.hidden == 0) options.layer.model = "qwen3-30b-a3b";
+    if (!layer_options_layer(&options.layer, "run", &options.what.layer)) return EXIT_USAGE;
+    char reason[1024];
+    struct gpu gpu;
+    if (!gpu_open(&gpu, options.cuda_library)) {
+        fprintf(stderr, "moejit run: %s\n", gpu.error);
+        gpu_close(&gpu);
+        return EXIT_UNAVAILABLE;
+    }
+    if (gpu.emulated && options.layer.model != NULL) {
+        layer_options_shrink(&options.what.layer);
+        if (!options.json) {
+            printf("%s shrunk for the emulator to H %d, I %d, E %d\n", options.layer.model, options.what.layer.hidden,
+                   options.what.layer.intermediate, options.what.layer.num_experts);
+        }
+    }
+    int code = EXIT_UNAVAILABLE;
+    if (moejit_layer_supported(&options.what.layer, NULL, reason, sizeof(reason)) != MOEJIT_STATUS_OK) {
+        fprintf(stderr, "moejit run: %s\n", reason);
+    } else {
+        code = run_on(&options, &gpu);
+    }
+    gpu_close(&gpu);
+    return code;
+}

@@ -1,0 +1,151 @@
+#include "layer_options.h"
+
+#include <stdio.h>
+#include <string.h>
+
+const char layer_options_help[] =
+    "The layer:\n"
+    "  --model NAME             deepseek-r1, kimi-k2, qwen3-235b-a22b, qwen3-30b-a3b, gpt-oss-120b, llama4-scout,\n"
+    "                           nemotron3-nano or mixtral-8x7b; the options below change it\n"
+    "  --hidden N --intermediate N --experts N --top-k N\n"
+    "  --local-experts FIRST:COUNT   only these experts are here (expert parallelism)\n"
+    "  --activation NAME        swiglu, swiglu-oai, geglu, relu2\n"
+    "  --activation-format F    bf16 or nvfp4\n"
+    "  --input-format F         bf16 or nvfp4\n"
+    "  --output-dtype T         bf16, f16 or f32\n"
+    "  --bias T                 none, bf16 or f32, for both projections\n"
+    "  --row-order O            gate-up, up-gate, alternating, interleaved-64\n"
+    "  --scale-layout L         linear or 128x4\n"
+    "  --sum S                  default, atomic, deterministic\n"
+    "  --split-alpha            gate and up have a global scale each\n"
+    "  --per-expert-scale       each expert has its own scale for the intermediate\n"
+    "  --router-weight-on-input\n";
+
+static const char *const activations[] = {"swiglu", "swiglu-oai", "geglu", "relu2", NULL};
+static const char *const formats[] = {"bf16", "nvfp4", NULL};
+static const char *const output_dtypes[] = {"bf16", "f16", "f32", NULL};
+static const char *const biases[] = {"none", "bf16", "f32", NULL};
+static const char *const row_orders[] = {"gate-up", "up-gate", "alternating", "interleaved-64", NULL};
+static const char *const scale_layouts[] = {"linear", "128x4", NULL};
+static const char *const sums[] = {"default", "atomic", "deterministic", "batch-invariant", NULL};
+
+void layer_options_init(struct layer_options *options) {
+    memset(options, 0, sizeof(*options));
+    options->activation = options->activation_format = options->input_format = options->output_dtype = -1;
+    options->bias = options->row_order = options->scale_layout = options->sum = -1;
+}
+
+static int take_number(const char *command, const char *name, const char *text, long long low, long long high,
+                       int *number) {
+    long long value;
+    if (!command_number(command, name, text, low, high, &value)) return -1;
+    *number = (int)value;
+    return 1;
+}
+
+static int take_choice(const char *command, const char *name, const char *text, const char *const *words, int *choice) {
+    return command_choice(command, name, text, words, choice) ? 1 : -1;
+}
+
+static int take_local(struct layer_options *options, const char *command, const char *text) {
+    char end;
+    if (sscanf(text, "%d:%d%c", &options->first_local, &options->num_local, &end) == 2 && options->first_local >= 0 &&
+        options->num_local > 0) {
+        return 1;
+    }
+    command_usage(command, "--local-experts is \"%s\", needs FIRST:COUNT, such as 0:32", text);
+    return -1;
+}
+
+int layer_options_take(struct layer_options *options, const char *command, int option, const char *value) {
+    switch (option) {
+    case 'm':
+        options->model = value;
+        if (mj_model_find(value) != NULL) return 1;
+        command_usage(command, "--model is \"%s\", which is not one of the list in --help", value);
+        return -1;
+    case 'H': return take_number(command, "hidden", value, 16, 65536, &options->hidden);
+    case 'I': return take_number(command, "intermediate", value, 16, 65536, &options->intermediate);
+    case 'E': return take_number(command, "experts", value, 1, 1024, &options->num_experts);
+    case 'K': return take_number(command, "top-k", value, 1, 32, &options->top_k);
+    case 'L': return take_local(options, command, value);
+    case 'a': return take_choice(command, "activation", value, activations, &options->activation);
+    case 'f': return take_choice(command, "activation-format", value, formats, &options->activation_format);
+    case 'i': return take_choice(command, "input-format", value, formats, &options->input_format);
+    case 'o': return take_choice(command, "output-dtype", value, output_dtypes, &options->output_dtype);
+    case 'b': return take_choice(command, "bias", value, biases, &options->bias);
+    case 'r': return take_choice(command, "row-order", value, row_orders, &options->row_order);
+    case 'l': return take_choice(command, "scale-layout", value, scale_layouts, &options->scale_layout);
+    case 's': return take_choice(command, "sum", value, sums, &options->sum);
+    case 'A': options->split_alpha = true; return 1;
+    case 'S': options->per_expert_scale = true; return 1;
+    case 'W': options->router_weight_on_input = true; return 1;
+    default: return 0;
+    }
+}
+
+static void apply_sizes(const struct layer_options *options, moejit_layer *layer) {
+    if (options->hidden > 0) layer->hidden = options->hidden;
+    if (options->intermediate > 0) layer->intermediate = options->intermediate;
+    if (options->num_experts > 0) layer->num_experts = layer->num_local_experts = options->num_experts;
+    if (options->top_k > 0) layer->top_k = options->top_k;
+    if (options->num_local > 0) {
+        layer->local_expert_offset = options->first_local;
+        layer->num_local_experts = options->num_local;
+    }
+}
+
+static void apply_choices(const struct layer_options *options, moejit_layer *layer) {
+    static const moejit_dtype bias_dtypes[] = {MOEJIT_DTYPE_NONE, MOEJIT_DTYPE_BF16, MOEJIT_DTYPE_F32};
+    if (options->activation_format >= 0) layer->activation_format = (moejit_format)options->activation_format;
+    if (options->input_format >= 0) layer->input_format = (moejit_format)options->input_format;
+    if (options->output_dtype >= 0) layer->output_dtype = (moejit_dtype)(options->output_dtype + 1);
+    if (options->bias >= 0) layer->gate_up_bias_dtype = layer->down_bias_dtype = bias_dtypes[options->bias];
+    if (options->row_order >= 0) layer->gate_up_row_order = (moejit_row_order)options->row_order;
+    if (options->scale_layout >= 0) layer->scale_layout = (moejit_scale_layout)options->scale_layout;
+    if (options->sum >= 0) layer->sum = (moejit_sum)options->sum;
+    if (options->split_alpha) layer->split_gate_up_alpha = 1;
+    if (options->per_expert_scale) layer->per_expert_intermediate_scale = 1;
+    if (options->router_weight_on_input) layer->router_weight_on_input = 1;
+}
+
+bool layer_options_layer(const struct layer_options *options, const char *command, moejit_layer *layer) {
+    const struct mj_model *model = options->model != NULL ? mj_model_find(options->model) : NULL;
+    if (model == NULL &&
+        (options->hidden == 0 || options->intermediate == 0 || options->num_experts == 0 || options->top_k == 0)) {
+        command_usage(command, "needs --model, or all of --hidden, --intermediate, --experts and --top-k");
+        return false;
+    }
+    moejit_layer_init(layer,
+                      options->activation >= 0 ? (moejit_activation)options->activation : MOEJIT_ACTIVATION_SWIGLU);
+    if (model != NULL) {
+        moejit_layer modelled;
+        mj_model_layer(model, &modelled);
+        if (options->activation >= 0) { // parameters belong to the activation
+            modelled.activation = layer->activation;
+            modelled.activation_alpha = layer->activation_alpha;
+            modelled.activation_beta = layer->activation_beta;
+            modelled.activation_limit = layer->activation_limit;
+        }
+        *layer = modelled;
+    }
+    apply_sizes(options, layer);
+    apply_choices(options, layer);
+    return true;
+}
+
+// The same remainder by 128, so that what is odd stays odd.
+static int shrink_size(int size, int most) {
+    if (size <= most) return size;
+    int rest = size % 128;
+    return rest > 0 ? 128 + rest : most;
+}
+
+void layer_options_shrink(moejit_layer *layer) {
+    layer->hidden = shrink_size(layer->hidden, 256);
+    layer->intermediate = shrink_size(layer->intermediate, 128);
+    if (layer->num_experts > 16) layer->num_experts = 16;
+    if (layer->top_k > layer->num_experts) layer->top_k = layer->num_experts;
+    layer->local_expert_offset = 0;
+    layer->num_local_experts = layer->num_experts;
+}

@@ -1,0 +1,47 @@
+// One layer on the GPU (or emulator), as a host program would run it, and its check against the reference.
+#ifndef MOEJIT_TOOL_LAYER_RUN_H
+#define MOEJIT_TOOL_LAYER_RUN_H
+
+#include "gpu.h"
+#include "layer_data.h"
+#include "moe/accuracy.h"
+
+struct layer_case {
+    moejit_layer layer;
+    int num_tokens;
+    int max_num_tokens; // of the plan; 0: num_tokens (at least 1)
+    int tile;           // as in moejit_plan_options
+    enum layer_routing routing;
+    bool exact; // data whose sums are exact: an f32 output must match to the bit
+    uint64_t seed;
+    moejit_output_mode output_mode;
+    int extra_rows;   // rows of the output past num_tokens, which must stay as they are
+    int extra_stride; // elements past hidden in each row of x and output, likewise
+    int live_tokens;  // -1: none
+    bool single_stream, graph;
+    size_t partials_cap_bytes;
+    int max_checked_rows; // against the reference; 0: all
+    int repeats;          // further forwards whose bits are compared with the first where the sum is deterministic
+};
+
+struct layer_result {
+    bool good;
+    char message[1024];                 // why not
+    struct mj_accuracy end_to_end, own; // own: given the kernel's own h'
+    int checked_rows;
+    int h_differing; // elements of h' that differ from the reference's, of h_checked
+    long long h_checked;
+    double forward_us; // median of a few, by events
+    uint64_t bytes_zeroed;
+    int num_kernels;
+    uint64_t compiles, cache_hits;
+};
+
+// Sane values: everything but the layer and num_tokens.
+void layer_case_init(struct layer_case *what);
+void layer_run(struct gpu *gpu, moejit_context *context, const struct layer_case *what, struct layer_result *result);
+// The same with tensors that come from elsewhere; `expected` is f32 [T, H] or NULL.
+void layer_run_data(struct gpu *gpu, moejit_context *context, const struct layer_case *what,
+                    const struct layer_data *data, struct layer_result *result);
+
+#endif
