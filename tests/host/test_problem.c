@@ -1,0 +1,142 @@
+// Each refused layer, by its message; sizes that follow from a layer.
+#include "../cmocka_all.h"
+
+#include <string.h>
+
+#include "moe/layout.h"
+#include "moe/tile.h"
+
+static moejit_layer good_layer(void) {
+    moejit_layer layer;
+    moejit_layer_init(&layer, MOEJIT_ACTIVATION_SWIGLU);
+    layer.hidden = 256;
+    layer.intermediate = 192;
+    layer.num_experts = layer.num_local_experts = 8;
+    layer.top_k = 2;
+    return layer;
+}
+
+static void refused(const moejit_layer *layer, moejit_status status, const char *message) {
+    char reason[512];
+    assert_int_equal(moejit_layer_supported(layer, NULL, reason, sizeof(reason)), status);
+    assert_string_equal(reason, message);
+}
+
+#define REFUSED(field, value, message)                                                                                 \
+    do {                                                                                                               \
+        moejit_layer layer = good_layer();                                                                             \
+        layer.field = value;                                                                                           \
+        refused(&layer, MOEJIT_STATUS_INVALID_ARGUMENT, message);                                                      \
+    } while (0)
+
+static void a_good_layer_is_supported_everywhere(void **state) {
+    static const char *const archs[] = {NULL,      "sm_80",   "sm_86",   "sm_89",  "sm_90a",
+                                        "sm_100a", "sm_103a", "sm_120a", "sm_121a"};
+    moejit_layer layer = good_layer();
+    char reason[256];
+    (void)state;
+    for (size_t i = 0; i < sizeof(archs) / sizeof(archs[0]); i++) {
+        assert_int_equal(moejit_layer_supported(&layer, archs[i], reason, sizeof(reason)), MOEJIT_STATUS_OK);
+    }
+    assert_int_equal(moejit_layer_supported(&layer, "sm_70", reason, sizeof(reason)), MOEJIT_STATUS_UNSUPPORTED);
+    assert_non_null(strstr(reason, "arch \"sm_70\" is not one of sm_80, "));
+}
+
+static void values_out_of_range_are_named(void **state) {
+    (void)state;
+    REFUSED(hidden, 250, "layer has hidden = 250, needs a multiple of 16 from 16 to 65536");
+    REFUSED(hidden, 0, "layer has hidden = 0, needs a multiple of 16 from 16 to 65536");
+    REFUSED(intermediate, -16, "layer has intermediate = -16, needs a multiple of 16 from 16 to 65536");
+    REFUSED(num_experts, 1025, "layer has num_experts = 1025, needs 1 to 1024");
+    REFUSED(num_local_experts, 9, "layer has num_local_experts = 9, needs 1 to 8");
+    REFUSED(num_local_experts, 0, "layer has num_local_experts = 0, needs 1 to 8");
+    REFUSED(local_expert_offset, 1, "layer has local_expert_offset = 1, needs 0 to 0");
+    REFUSED(top_k, 33, "layer has top_k = 33, needs 1 to 32");
+    REFUSED(activation, (moejit_activation)4, "layer has activation = 4, needs 0 to 3");
+    REFUSED(output_dtype, MOEJIT_DTYPE_NONE, "layer has output_dtype = 0, needs 1 to 3");
+    REFUSED(gate_up_bias_dtype, MOEJIT_DTYPE_F16,
+            "layer has gate_up_bias_dtype = 2, needs NONE (0), BF16 (1) or F32 (3)");
+    REFUSED(router_weight_on_input, 2, "layer has router_weight_on_input = 2, needs 0 to 1");
+}
+
+static void combinations_that_mean_nothing_are_refused(void **state) {
+    (void)state;
+    REFUSED(activation_limit, 7.0f,
+            "layer has activation_limit = 7, which only the SWIGLU_OAI activation takes; needs 0");
+    REFUSED(input_format, MOEJIT_FORMAT_NVFP4,
+            "layer has input_format NVFP4 with activation_format BF16; NVFP4 input needs NVFP4 activations");
+    REFUSED(per_expert_intermediate_scale, 1,
+            "layer has per_expert_intermediate_scale = 1, but bf16 activations take no intermediate_scale");
+    moejit_layer layer = good_layer();
+    layer.gate_up_row_order = MOEJIT_ROWS_INTERLEAVED_64;
+    layer.intermediate = 80;
+    refused(&layer, MOEJIT_STATUS_INVALID_ARGUMENT,
+            "layer has intermediate = 80, row order INTERLEAVED_64 needs a multiple of 64");
+    layer = good_layer();
+    layer.sum = MOEJIT_SUM_BATCH_INVARIANT;
+    char reason[512];
+    assert_int_equal(moejit_layer_supported(&layer, NULL, reason, sizeof(reason)), MOEJIT_STATUS_UNSUPPORTED);
+}
+
+static void struct_sizes_of_other_versions_are_read(void **state) {
+    (void)state;
+    moejit_layer layer = good_layer();
+    layer.struct_size = 3;
+    refused(&layer, MOEJIT_STATUS_INVALID_ARGUMENT, "layer has struct_size 3; its initialiser sets it to at most 4096");
+    struct {
+        moejit_layer layer;
+        int newer[2];
+    } newer = {good_layer(), {0, 0}};
+    newer.layer.struct_size = sizeof(newer);
+    char reason[512];
+    assert_int_equal(moejit_layer_supported(&newer.layer, NULL, reason, sizeof(reason)), MOEJIT_STATUS_OK);
+    newer.newer[1] = 1;
+    assert_int_equal(moejit_layer_supported(&newer.layer, NULL, reason, sizeof(reason)), MOEJIT_STATUS_UNSUPPORTED);
+    moejit_layer older = good_layer(); // of a version that ended before the sum
+    older.struct_size = offsetof(moejit_layer, sum);
+    older.sum = (moejit_sum)77;
+    assert_int_equal(moejit_layer_supported(&older, NULL, reason, sizeof(reason)), MOEJIT_STATUS_OK);
+}
+
+static void tiles_follow_the_tokens_of_an_expert(void **state) {
+    (void)state;
+    struct mj_problem problem;
+    struct mj_error error;
+    moejit_layer layer = good_layer(); // 8 experts, 2 chosen: T / 4 tokens an expert
+    assert_int_equal(mj_problem_create(&problem, &layer, &error), MOEJIT_STATUS_OK);
+    assert_int_equal(mj_tile_choose(&problem, 1), 0);
+    assert_int_equal(mj_tile_choose(&problem, 32), 0);
+    assert_int_equal(mj_tile_choose(&problem, 33), 1);
+    assert_int_equal(mj_tile_choose(&problem, 65), 2);
+    assert_int_equal(mj_tile_choose(&problem, 256), 3);
+    assert_int_equal(mj_tile_choose(&problem, 65536), 4);
+}
+
+static void the_ordered_workspace_keeps_its_cap(void **state) {
+    (void)state;
+    struct mj_problem problem;
+    struct mj_error error;
+    struct mj_workspace_layout layout;
+    moejit_layer layer = good_layer();
+    layer.sum = MOEJIT_SUM_DETERMINISTIC;
+    assert_int_equal(mj_problem_create(&problem, &layer, &error), MOEJIT_STATUS_OK);
+    mj_layout_workspace(&problem, 64, (size_t)1 << 30, &layout);
+    assert_int_equal(layout.partial_row_blocks, 4);
+    assert_int_equal(layout.total - layout.partials, 64 * 2 * 256 * 4);
+    mj_layout_workspace(&problem, 64, 64 * 2 * 64 * 4 * 3, &layout); // three blocks: two, to end with a 128-row tile
+    assert_int_equal(layout.partial_row_blocks, 2);
+    mj_layout_workspace(&problem, 64, 1, &layout);
+    assert_int_equal(layout.partial_row_blocks, 1);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_good_layer_is_supported_everywhere),
+        cmocka_unit_test(values_out_of_range_are_named),
+        cmocka_unit_test(combinations_that_mean_nothing_are_refused),
+        cmocka_unit_test(struct_sizes_of_other_versions_are_read),
+        cmocka_unit_test(tiles_follow_the_tokens_of_an_expert),
+        cmocka_unit_test(the_ordered_workspace_keeps_its_cap),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,62 @@
+# Sourced by demo.sh and test.sh: packages, CUDA headers and NVRTC, and the build.
+# Installs what is missing (Debian, Ubuntu); asks nothing. Where no CUDA toolkit is found, its headers and NVRTC come from
+# their pip packages into the build tree.
+
+need_packages() {
+    local missing=() pair
+    for pair in cmake:cmake ninja:ninja-build cc:gcc c++:g++ pkg-config:pkg-config python3:python3 git:git; do
+        command -v "${pair%%:*}" >/dev/null || missing+=("${pair##*:}")
+    done
+    [ -e /usr/include/sqlite3.h ] || missing+=(libsqlite3-dev)
+    [ -e /usr/include/xxhash.h ] || missing+=(libxxhash-dev)
+    [ -e /usr/include/cmocka.h ] || missing+=(libcmocka-dev)
+    [ "${#missing[@]}" -eq 0 ] && return
+    local sudo=""
+    [ "$(id -u)" -eq 0 ] || sudo=sudo
+    echo "installing ${missing[*]}"
+    DEBIAN_FRONTEND=noninteractive $sudo apt-get update -qq
+    DEBIAN_FRONTEND=noninteractive $sudo apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
+}
+
+# Sets cuda_include; exports MOEJIT_NVRTC_LIBRARY where NVRTC is not where the library looks by itself.
+need_cuda() {
+    local toolkit
+    for toolkit in "${CUDA_HOME:-}" /usr/local/cuda; do
+        if [ -n "$toolkit" ] && [ -e "$toolkit/include/nvrtc.h" ] && ls "$toolkit"/lib64/libnvrtc.so.1[2-9]* >/dev/null 2>&1; then
+            cuda_include="$toolkit/include"
+            [ -n "${MOEJIT_NVRTC_LIBRARY:-}" ] || MOEJIT_NVRTC_LIBRARY=$(ls "$toolkit"/lib64/libnvrtc.so.1[2-9] | tail -1)
+            export MOEJIT_NVRTC_LIBRARY
+            return
+        fi
+    done
+    local place="$root/build/cuda-pip"
+    if [ ! -e "$place/done" ]; then
+        echo "no CUDA toolkit: taking its headers and NVRTC from pip packages"
+        python3 -m venv "$place" 2>/dev/null || {
+            DEBIAN_FRONTEND=noninteractive apt-get install -y -qq python3-venv >/dev/null
+            python3 -m venv "$place"
+        }
+        "$place/bin/pip" install --quiet 'nvidia-cuda-nvrtc==13.0.*' 'nvidia-cuda-runtime==13.0.*' 'nvidia-cuda-crt==13.0.*'
+        touch "$place/done"
+    fi
+    cuda_include=$(dirname "$(find "$place" -name cuda.h | head -1)")
+    MOEJIT_NVRTC_LIBRARY=$(find "$place" -name 'libnvrtc.so.1[2-9]' | head -1)
+    export MOEJIT_NVRTC_LIBRARY
+}
+
+# build FOLDER [cmake options]
+build() {
+    local folder="$1"
+    shift
+    cmake -S "$root" -B "$folder" -G Ninja -DMOEJIT_CUDA_INCLUDE="$cuda_include" "$@" >"$root/build/configure.log" 2>&1 || {
+        cat "$root/build/configure.log"
+        return 1
+    }
+    cmake --build "$folder" -j "$(nproc)" >"$root/build/build.log" 2>&1 || {
+        cat "$root/build/build.log"
+        return 1
+    }
+}
+
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+mkdir -p "$root/build"

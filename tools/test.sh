@@ -1,0 +1,63 @@
+#!/usr/bin/env bash
+# Builds and tests moejit.
+#
+#     tools/test.sh [quick | full | nightly]      full if none is given
+#
+# quick    host tests and a few layers on the emulator: under a minute once built
+# full     the rest of the kernels' numerics, sanitizer builds, clang, every kernel for every arch
+# nightly  full
+#
+# Exit status 0 if all passed.
+set -euo pipefail
+tier=${1:-full}
+case "$tier" in
+quick | full | nightly) ;;
+-h | --help) sed -n '2,/^set/{/^#/s/^# \{0,1\}//p}' "$0"; exit 0 ;;
+*) echo "tools/test.sh: \"$tier\" is no tier; needs quick, full or nightly" >&2; exit 2 ;;
+esac
+. "$(dirname "${BASH_SOURCE[0]}")/prepare.sh"
+need_packages
+need_cuda
+export MOEJIT_CACHE_DIR="$root/build/test-cache"
+mkdir -p "$MOEJIT_CACHE_DIR"
+chmod 700 "$MOEJIT_CACHE_DIR"
+
+passed=0
+failed=0
+# step NAME command...: runs it, prints its last lines where it fails
+step() {
+    local name="$1" start=$SECONDS log
+    shift
+    log="$root/build/test-$name.log"
+    if "$@" >"$log" 2>&1; then
+        passed=$((passed + 1))
+        echo "ok   $name ($((SECONDS - start)) s)"
+    else
+        failed=$((failed + 1))
+        echo "BAD  $name ($((SECONDS - start)) s), $log ends with:"
+        tail -40 "$log"
+    fi
+    grep -hE '^[0-9]+% tests passed' "$log" || true
+}
+
+echo "building"
+build "$root/build"
+tests() { ctest --test-dir "$1" --output-on-failure -j "$(nproc)" "${@:2}"; }
+if [ "$tier" = quick ]; then
+    step quick tests "$root/build" -L 'host|quick'
+else
+    step full tests "$root/build"
+    if command -v clang >/dev/null; then
+        step clang-build build "$root/build/clang" -DCMAKE_C_COMPILER=clang
+    fi
+    for sanitizer in address,undefined thread; do
+        name=${sanitizer%%,*}
+        step "$name-build" build "$root/build/$name" -DMOEJIT_SANITIZE="$sanitizer" -DCMAKE_BUILD_TYPE=Debug
+        step "$name" tests "$root/build/$name" -L 'host|sanitized'
+    done
+    if command -v clang-format >/dev/null; then
+        step format bash -c "cd '$root' && git ls-files '*.c' '*.h' | grep -v kernel_sources | xargs clang-format --dry-run -Werror"
+    fi
+fi
+echo "$passed passed, $failed failed"
+[ "$failed" -eq 0 ]
