@@ -6,6 +6,11 @@
 
 static const float e2m1_magnitudes[8] = {0.0f, 0.5f, 1.0f, 1.5f, 2.0f, 3.0f, 4.0f, 6.0f};
 
+unsigned mj_e2m1_code(const uint8_t *codes, int idx) {
+    unsigned pair = codes[idx / 2];
+    return idx % 2 == 0 ? pair & 15 : pair >> 4;
+}
+
 float mj_e2m1_value(unsigned code) {
     float magnitude = e2m1_magnitudes[code & 7];
     return code & 8 ? -magnitude : magnitude;

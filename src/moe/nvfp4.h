@@ -6,10 +6,11 @@
 #include <stddef.h>
 #include <stdint.h>
 
-float mj_e2m1_value(unsigned code);  // code 0..15
-float mj_e4m3_value(unsigned byte);  // NaN for 0x7f and 0xff
-unsigned mj_e2m1_round(float value); // saturates at 6; value must not be NaN
-unsigned mj_e4m3_round(float value); // value >= 0; saturates at 448; 0x7f for NaN and infinity
+unsigned mj_e2m1_code(const uint8_t *codes, int idx); // of element idx, two to a byte, low nibble first
+float mj_e2m1_value(unsigned code);                   // code 0..15
+float mj_e4m3_value(unsigned byte);                   // NaN for 0x7f and 0xff
+unsigned mj_e2m1_round(float value);                  // saturates at 6; value must not be NaN
+unsigned mj_e4m3_round(float value);                  // value >= 0; saturates at 448; 0x7f for NaN and infinity
 
 float mj_bf16_value(uint16_t bits);
 uint16_t mj_bf16_round(double value);

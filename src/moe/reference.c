@@ -51,8 +51,7 @@ static void read_row(const uint8_t *codes, const uint8_t *scales, int layout_128
     scales += expert * mj_nvfp4_scale_bytes(layout_128x4, rows, blocks);
     for (int block = 0; block < blocks; block++) {
         float sf = mj_e4m3_value(scales[mj_nvfp4_scale_offset(layout_128x4, row, block, blocks)]);
-        for (int i = block * 16; i < block * 16 + 16; i++)
-            out[i] = mj_e2m1_value(codes[i / 2] >> (i % 2 * 4) & 15u) * sf;
+        for (int i = block * 16; i < block * 16 + 16; i++) out[i] = mj_e2m1_value(mj_e2m1_code(codes, i)) * sf;
     }
 }
 
@@ -79,7 +78,7 @@ static void read_x(const struct mj_reference *reference, int token, float *x) {
     for (int i = 0; i < hidden; i += 16) {
         uint8_t codes[8];
         float sf = mj_e4m3_value(mj_nvfp4_quantise(x + i, *reference->input_scale, codes));
-        for (int j = 0; j < 16; j++) x[i + j] = mj_e2m1_value(codes[j / 2] >> (j % 2 * 4) & 15u) * sf;
+        for (int j = 0; j < 16; j++) x[i + j] = mj_e2m1_value(mj_e2m1_code(codes, j)) * sf;
     }
 }
 
@@ -150,7 +149,7 @@ static void quantise_row(const struct mj_reference *reference, const struct pair
     for (int i = 0; i < layer->intermediate; i += 16) {
         uint8_t codes[8];
         float sf = mj_e4m3_value(mj_nvfp4_quantise(row + i, g, codes));
-        for (int j = 0; j < 16; j++) row[i + j] = mj_e2m1_value(codes[j / 2] >> (j % 2 * 4) & 15u) * sf;
+        for (int j = 0; j < 16; j++) row[i + j] = mj_e2m1_value(mj_e2m1_code(codes, j)) * sf;
     }
 }
 

@@ -71,7 +71,8 @@ void *gpu_upload(struct gpu *gpu, const void *data, size_t bytes) {
     CUresult result = CUDA_SUCCESS;
     if (bytes > 0)
         result = data != NULL ? gpu->cuMemcpyHtoD(memory, data, bytes) : gpu->cuMemsetD8(memory, POISON, bytes);
-    // A memset, and the end of a copy from pageable memory, may still be under way; streams of ours do not wait for them.
+    // A memset, and the end of a copy from pageable memory, may still be under way; streams of ours do not wait for
+    // them.
     if (result == CUDA_SUCCESS) result = gpu->cuCtxSynchronize();
     if (gpu_ok(gpu, result, tried)) return (void *)memory;
     gpu->cuMemFree(memory);

@@ -34,7 +34,8 @@ static void fill_codes(uint8_t *codes, size_t bytes, bool exact, struct random *
     static const uint8_t exact_codes[8] = {0, 0, 2, 10, 2, 10, 0, 0}; // 0, 1, -1
     for (size_t i = 0; i < bytes; i++) {
         uint64_t bits = next(random);
-        codes[i] = exact ? (uint8_t)(exact_codes[bits & 7] | exact_codes[bits >> 3 & 7] << 4) : (uint8_t)bits;
+        unsigned low = exact_codes[bits & 7], high = exact_codes[bits >> 3 & 7];
+        codes[i] = (uint8_t)(exact ? (low | high << 4) : (unsigned)(bits & 0xff));
     }
 }
 
