@@ -420,6 +420,7 @@ static bool check_repeats(struct layer_state *state) {
             result =
                 gpu->cuMemsetD8((CUdeviceptr)state->device[WORKSPACE], 0xff, moejit_plan_workspace_bytes(state->plan));
         }
+        if (result == CUDA_SUCCESS) result = gpu->cuCtxSynchronize(); // the stream does not wait for a memset elsewhere
         good = gpu_ok(gpu, result, "poisoning") ? run_once(state) : fail_gpu(state);
         if (good && deterministic && memcmp(first, state->after, state->output_bytes) != 0) {
             good = fail(state, "the deterministic sum gave other bits in run %d", i + 2);
