@@ -94,8 +94,8 @@ static double activate(const moejit_layer *layer, double gate, double up) {
         gate = gate > limit ? limit : gate;
         up = up > limit ? limit : (up < -limit ? -limit : up);
         return gate * sigmoid(alpha * gate) * (up + (double)layer->activation_beta);
-    case MOEJIT_ACTIVATION_GEGLU:
-        return 0.5 * gate * (1 + tanh(sqrt(2 / acos(-1.0)) * (gate + 0.044715 * gate * gate * gate))) * up;
+    case MOEJIT_ACTIVATION_GEGLU: // (1 + tanh(s)) / 2 = sigmoid(2 s), which does not cancel for negative s
+        return gate * sigmoid(2 * sqrt(2 / acos(-1.0)) * (gate + 0.044715 * gate * gate * gate)) * up;
     case MOEJIT_ACTIVATION_RELU2: return gate < 0 ? 0 : gate * gate; // NaN stays NaN
     }
     return NAN;

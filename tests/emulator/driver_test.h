@@ -2,16 +2,12 @@
 #ifndef MOEJIT_DRIVER_TEST_H
 #define MOEJIT_DRIVER_TEST_H
 
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
+#include "../cmocka_all.h"
+
+#include <cuda.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-#include <cmocka.h>
-#include <cuda.h>
 
 #include "emulator.h"
 

@@ -1,0 +1,149 @@
+// The kernels' numerics: a pairwise covering table over everything that a layer and a call can be, each case checked
+// against the double-precision reference (layer_run.h: numbers, untouched bytes, the zeroing counter, repeated runs).
+//
+//     test_kernels [FIRST STEP]      cases FIRST, FIRST + STEP, ...; all if none is given
+//
+// Runs on what MOEJIT_CUDA_LIBRARY names. Exit status 1 where a case fails.
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "layer_run.h"
+#include "pairwise.h"
+
+// Sizes of an emulator with the remainders of real ones by 64 and 128: 2880 = 64, 1856 = 64, 2688 = 0 (by 128), and
+// worse.
+static const int sizes[][2] = {{128, 64}, {192, 320}, {320, 192}, {16, 16}, {80, 48}, {208, 176}, {272, 112}};
+static const int experts[][4] = {{1, 1, 0, 1}, {4, 4, 0, 2},   {8, 3, 2, 3},
+                                 {5, 5, 0, 5}, {40, 40, 0, 8}, {33, 2, 31, 1}};
+static const int tokens[] = {0, 1, 2, 7, 8, 9, 17, 33, 64, 65, 70};
+
+enum factor {
+    SIZE,
+    EXPERTS,
+    TOKENS,
+    TILE,
+    ACTIVATION,
+    FORMAT,
+    DTYPE,
+    GATE_UP_BIAS,
+    DOWN_BIAS,
+    ROW_ORDER,
+    SCALES,
+    SUM,
+    SPLIT,
+    PER_EXPERT,
+    ON_INPUT,
+    MODE,
+    LIVE,
+    ROUTING,
+    STREAMS,
+    STRIDE,
+    CHUNKS,
+    EXACT,
+    NUM_FACTORS
+};
+
+static const int num_levels[NUM_FACTORS] = {
+    [SIZE] = 7,    [EXPERTS] = 6,      [TOKENS] = 11,   [TILE] = 6,      [ACTIVATION] = 4, [FORMAT] = 3,
+    [DTYPE] = 3,   [GATE_UP_BIAS] = 3, [DOWN_BIAS] = 3, [ROW_ORDER] = 4, [SCALES] = 2,     [SUM] = 2,
+    [SPLIT] = 2,   [PER_EXPERT] = 2,   [ON_INPUT] = 2,  [MODE] = 3,      [LIVE] = 3,       [ROUTING] = 3,
+    [STREAMS] = 3, [STRIDE] = 2,       [CHUNKS] = 2,    [EXACT] = 2};
+
+static const moejit_dtype bias_dtypes[] = {MOEJIT_DTYPE_NONE, MOEJIT_DTYPE_BF16, MOEJIT_DTYPE_F32};
+
+// Levels that exclude each other give way: an option that the layer does not take falls back to its default.
+static void fill_layer(const int *row, moejit_layer *layer) {
+    const int *size = sizes[row[SIZE]], *expert = experts[row[EXPERTS]];
+    bool gated = row[ACTIVATION] != MOEJIT_ACTIVATION_RELU2;
+    moejit_layer_init(layer, (moejit_activation)row[ACTIVATION]);
+    layer->hidden = size[0];
+    layer->intermediate = size[1];
+    layer->num_experts = expert[0];
+    layer->num_local_experts = expert[1];
+    layer->local_expert_offset = expert[2];
+    layer->top_k = expert[3];
+    layer->activation_format = row[FORMAT] > 0 ? MOEJIT_FORMAT_NVFP4 : MOEJIT_FORMAT_BF16;
+    layer->input_format = row[FORMAT] == 2 ? MOEJIT_FORMAT_NVFP4 : MOEJIT_FORMAT_BF16;
+    layer->output_dtype = (moejit_dtype)(MOEJIT_DTYPE_BF16 + row[DTYPE]);
+    layer->gate_up_bias_dtype = bias_dtypes[row[GATE_UP_BIAS]];
+    layer->down_bias_dtype = bias_dtypes[row[DOWN_BIAS]];
+    layer->gate_up_row_order = (moejit_row_order)row[ROW_ORDER];
+    if (row[ROW_ORDER] == MOEJIT_ROWS_INTERLEAVED_64 && gated && size[1] % 64 != 0) layer->intermediate = 64;
+    layer->scale_layout = (moejit_scale_layout)row[SCALES];
+    layer->sum = row[SUM] ? MOEJIT_SUM_DETERMINISTIC : MOEJIT_SUM_ATOMIC;
+    layer->split_gate_up_alpha = gated && row[SPLIT];
+    layer->per_expert_intermediate_scale = row[FORMAT] > 0 && row[PER_EXPERT];
+    layer->router_weight_on_input = row[ON_INPUT];
+}
+
+static void fill_case(const int *row, int number, struct layer_case *what) {
+    memset(what, 0, sizeof(*what));
+    layer_case_init(what);
+    fill_layer(row, &what->layer);
+    what->num_tokens = tokens[row[TOKENS]];
+    what->tile = row[TILE];
+    what->output_mode = (moejit_output_mode)row[MODE];
+    what->live_tokens = row[LIVE] == 0 ? -1 : (row[LIVE] == 1 ? what->num_tokens / 2 : what->num_tokens + 3);
+    what->routing = (enum layer_routing)row[ROUTING];
+    what->single_stream = row[STREAMS] == 1;
+    what->graph = row[STREAMS] == 2 && what->num_tokens > 0;
+    what->extra_stride = row[STRIDE] ? 16 : 0;
+    what->extra_rows = row[STRIDE] ? 3 : 1;
+    what->max_num_tokens = row[STRIDE] ? 80 : 0;
+    what->partials_cap_bytes = row[CHUNKS] ? 1 : 0;
+    what->exact = row[EXACT];
+    what->repeats = number % 4 == 0; // a second run costs as much as the first
+    what->seed = (uint64_t)number;
+}
+
+static void print_case(const int *row, int number, const struct layer_result *result) {
+    printf("case %d:", number);
+    for (int f = 0; f < NUM_FACTORS; f++) printf(" %d", row[f]);
+    printf("\n    %s\n", result->message);
+}
+
+static int run_cases(struct gpu *gpu, moejit_context *context, int first, int step) {
+    static struct pairwise table;
+    int row[PAIRWISE_MAX_FACTORS], num = 0, bad = 0, number = 0;
+    double worst = 0;
+    pairwise_start(&table, num_levels, NUM_FACTORS);
+    for (; pairwise_next(&table, row); number++) {
+        struct layer_case what;
+        struct layer_result result;
+        if (number % step != first) continue;
+        fill_case(row, number, &what);
+        layer_run(gpu, context, &what, &result);
+        num++;
+        if (result.own.bound > 0 && result.own.total / result.own.bound > worst)
+            worst = result.own.total / result.own.bound;
+        if (result.good) continue;
+        bad++;
+        print_case(row, number, &result);
+    }
+    printf("%d cases of %d on %s (%s): worst error %.2f of its bound; %d passed, %d failed\n", num, number,
+           moejit_context_arch(context), gpu->emulated ? "emulator" : "GPU", worst, num - bad, bad);
+    return bad;
+}
+
+int main(int argc, char **argv) {
+    int first = argc == 3 ? atoi(argv[1]) : 0, step = argc == 3 ? atoi(argv[2]) : 1;
+    char message[1024];
+    struct gpu gpu;
+    moejit_context *context = NULL;
+    moejit_context_options options;
+    moejit_context_options_init(&options);
+    if (step < 1 || !gpu_open(&gpu, NULL)) {
+        fprintf(stderr, "test_kernels: %s\n", step < 1 ? "STEP must be 1 or more" : gpu.error);
+        return 2;
+    }
+    if (moejit_context_create(&options, &context, message, sizeof(message)) != MOEJIT_STATUS_OK) {
+        fprintf(stderr, "test_kernels: %s\n", message);
+        gpu_close(&gpu);
+        return 2;
+    }
+    int bad = run_cases(&gpu, context, first, step);
+    moejit_context_destroy(context);
+    gpu_close(&gpu);
+    return bad > 0;
+}
