@@ -74,6 +74,9 @@ static void test_proc_address(void **state) {
     assert_int_equal(status, CU_GET_PROC_ADDRESS_VERSION_NOT_SUFFICIENT);
     assert_int_equal(cuGetProcAddress("cuNothingAtAll", &address, 13000, 0, &status), CUDA_ERROR_NOT_FOUND);
     assert_int_equal(status, CU_GET_PROC_ADDRESS_SYMBOL_NOT_FOUND);
+    assert_int_equal(
+        cuGetProcAddress("cuMemAlloc", &address, 13000, CU_GET_PROC_ADDRESS_PER_THREAD_DEFAULT_STREAM, NULL),
+        CUDA_ERROR_NOT_SUPPORTED);
     assert_ok(cuGetProcAddress("cuCtxCreate", &address, 13000, 0, NULL)); // four arguments since CUDA 13
     assert_ok(cuGetProcAddress("cuCtxCreate", &older, 12080, 0, NULL));
     assert_ptr_not_equal(address, older);

@@ -176,9 +176,13 @@ static void test_default_stream_spoils(void **state) {
     const struct fixture *fixture = *state;
     CUdeviceptr words = make_words(1);
     CUstream blocking = NULL, stream = make_stream();
+    CUstreamCaptureStatus status;
     uint32_t word = 0;
     assert_ok(cuStreamCreate(&blocking, CU_STREAM_DEFAULT));
     assert_ok(cuStreamBeginCapture(blocking, CU_STREAM_CAPTURE_MODE_RELAXED));
+    assert_int_equal(cuStreamIsCapturing(NULL, &status), CUDA_ERROR_STREAM_CAPTURE_IMPLICIT); // asking spoils nothing
+    assert_ok(cuStreamIsCapturing(blocking, &status));
+    assert_int_equal(status, CU_STREAM_CAPTURE_STATUS_ACTIVE);
     assert_int_equal(run_word(fixture->store_word, NULL, words, 1), CUDA_ERROR_STREAM_CAPTURE_IMPLICIT);
     end_spoilt(fixture, blocking, CUDA_ERROR_STREAM_CAPTURE_INVALIDATED);
     assert_ok(cuStreamBeginCapture(blocking, CU_STREAM_CAPTURE_MODE_RELAXED));

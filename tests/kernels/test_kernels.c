@@ -1,7 +1,10 @@
 // The kernels' numerics: a pairwise covering table over everything that a layer and a call can be, each case checked
 // against the double-precision reference (layer_run.h: numbers, untouched bytes, the zeroing counter, repeated runs).
 //
-//     test_kernels [FIRST STEP]      cases FIRST, FIRST + STEP, ...; all if none is given
+//     test_kernels [FIRST STEP [digests]]   cases FIRST, FIRST + STEP, ...; all if none is given
+//
+// With "digests" each case of a deterministic sum prints a line with its output's digest: equal bits, equal lines, on
+// an H100 and on its emulator (digests_sm_90a.txt holds those of an H100; fidelity.sh compares).
 //
 // Runs on what MOEJIT_CUDA_LIBRARY names. Exit status 1 where a case fails.
 #include <stdio.h>
@@ -103,7 +106,7 @@ static void print_case(const int *row, int number, const struct layer_result *re
     printf("\n    %s\n", result->message);
 }
 
-static int run_cases(struct gpu *gpu, moejit_context *context, int first, int step) {
+static int run_cases(struct gpu *gpu, moejit_context *context, int first, int step, bool digests) {
     static struct pairwise table;
     int row[PAIRWISE_MAX_FACTORS], num = 0, bad = 0, number = 0;
     double worst = 0;
@@ -114,6 +117,9 @@ static int run_cases(struct gpu *gpu, moejit_context *context, int first, int st
         if (number % step != first) continue;
         fill_case(row, number, &what);
         layer_run(gpu, context, &what, &result);
+        if (digests && what.layer.sum == MOEJIT_SUM_DETERMINISTIC) {
+            printf("case %d digest %016llx\n", number, (unsigned long long)result.output_digest);
+        }
         num++;
         if (result.own.bound > 0 && result.own.total / result.own.bound > worst)
             worst = result.own.total / result.own.bound;
@@ -127,7 +133,8 @@ static int run_cases(struct gpu *gpu, moejit_context *context, int first, int st
 }
 
 int main(int argc, char **argv) {
-    int first = argc == 3 ? atoi(argv[1]) : 0, step = argc == 3 ? atoi(argv[2]) : 1;
+    int first = argc >= 3 ? atoi(argv[1]) : 0, step = argc >= 3 ? atoi(argv[2]) : 1;
+    bool digests = argc == 4 && strcmp(argv[3], "digests") == 0;
     char message[1024];
     struct gpu gpu;
     moejit_context *context = NULL;
@@ -142,7 +149,7 @@ int main(int argc, char **argv) {
         gpu_close(&gpu);
         return 2;
     }
-    int bad = run_cases(&gpu, context, first, step);
+    int bad = run_cases(&gpu, context, first, step, digests);
     moejit_context_destroy(context);
     gpu_close(&gpu);
     return bad > 0;

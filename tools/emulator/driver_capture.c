@@ -151,13 +151,25 @@ CUresult emu_capture_check_context(const struct emu_context *context) {
     return result != CUDA_SUCCESS ? result : emu_capture_check_unsafe();
 }
 
+// The capture, if any, of the next blocking stream of the default stream's context.
+static struct emu_capture *next_implicit(const struct emu_stream *stream, struct emu_stream **other) {
+    if (stream != stream->object.context->legacy) return NULL;
+    for (; *other != NULL; *other = (*other)->next) {
+        if ((*other)->capture != NULL && ((*other)->flags & CU_STREAM_NON_BLOCKING) == 0) return (*other)->capture;
+    }
+    return NULL;
+}
+
+bool emu_capture_is_implicit(const struct emu_stream *stream) {
+    struct emu_stream *other = stream->object.context->streams;
+    return next_implicit(stream, &other) != NULL;
+}
+
 CUresult emu_capture_check_implicit(const struct emu_stream *stream) {
-    const struct emu_context *context = stream->object.context;
     CUresult result = CUDA_SUCCESS;
-    if (stream != context->legacy) return CUDA_SUCCESS;
-    for (const struct emu_stream *other = context->streams; other != NULL; other = other->next) {
-        if (other->capture == NULL || (other->flags & CU_STREAM_NON_BLOCKING) != 0) continue;
-        result = refuse(other->capture, CUDA_ERROR_STREAM_CAPTURE_IMPLICIT);
+    struct emu_stream *other = stream->object.context->streams;
+    for (struct emu_capture *capture; (capture = next_implicit(stream, &other)) != NULL; other = other->next) {
+        result = refuse(capture, CUDA_ERROR_STREAM_CAPTURE_IMPLICIT);
     }
     return result;
 }

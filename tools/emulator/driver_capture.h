@@ -34,7 +34,8 @@ CUresult emu_capture_check_unsafe(void);
 CUresult emu_capture_check_stream(const struct emu_stream *stream);
 CUresult emu_capture_check_context(const struct emu_context *context);
 // An operation of the default stream would come after blocking streams that capture.
-CUresult emu_capture_check_implicit(const struct emu_stream *stream);
+bool emu_capture_is_implicit(const struct emu_stream *stream);
+CUresult emu_capture_check_implicit(const struct emu_stream *stream); // if it would, the captures are spoilt
 
 bool emu_capture_owns(const struct emu_graph *graph); // it is still being captured
 void emu_capture_leave(struct emu_stream *stream);    // the stream is going away

@@ -22,14 +22,14 @@ CUresult CUDAAPI cuStreamEndCapture(CUstream hStream, CUgraph *phGraph) {
     EMU_END(result);
 }
 
-// Asking about the default stream is an error while another stream's capture forbids its use.
+// Asking about the default stream is an error while another stream's capture forbids its use, but spoils nothing.
 static CUresult status_of(const struct emu_stream *stream, CUstreamCaptureStatus *status) {
     if (stream == NULL) return CUDA_ERROR_INVALID_HANDLE;
     if (status == NULL) return CUDA_ERROR_INVALID_VALUE;
     *status = stream->capture == NULL    ? CU_STREAM_CAPTURE_STATUS_NONE
               : stream->capture->invalid ? CU_STREAM_CAPTURE_STATUS_INVALIDATED
                                          : CU_STREAM_CAPTURE_STATUS_ACTIVE;
-    return emu_capture_check_implicit(stream);
+    return emu_capture_is_implicit(stream) ? CUDA_ERROR_STREAM_CAPTURE_IMPLICIT : CUDA_SUCCESS;
 }
 
 CUresult CUDAAPI cuStreamIsCapturing(CUstream hStream, CUstreamCaptureStatus *captureStatus) {

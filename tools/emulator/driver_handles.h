@@ -15,8 +15,6 @@ enum emu_kind {
     EMU_KIND_CONTEXT,
     EMU_KIND_MODULE,
     EMU_KIND_FUNCTION,
-    EMU_KIND_LIBRARY,
-    EMU_KIND_KERNEL,
     EMU_KIND_STREAM,
     EMU_KIND_EVENT,
     EMU_KIND_GRAPH,
@@ -27,7 +25,7 @@ enum emu_kind {
 // The first member of everything that has a handle.
 struct emu_object {
     enum emu_kind kind;
-    struct emu_context *context; // whose it is; NULL for contexts and libraries
+    struct emu_context *context; // whose it is; NULL for contexts
     void *handle;
 };
 

@@ -4,6 +4,7 @@
 
 #include "driver_aliases.h"
 #include "driver_entry.h"
+#include "driver_findings.h"
 
 struct symbol_row {
     const char *name, *symbol;
@@ -38,6 +39,11 @@ static CUresult get_proc_address(const char *name, void **address, int version, 
                                  CUdriverProcAddressQueryResult *status) {
     const cuuint64_t known_flags = CU_GET_PROC_ADDRESS_LEGACY_STREAM | CU_GET_PROC_ADDRESS_PER_THREAD_DEFAULT_STREAM;
     if (name == NULL || address == NULL || (flags & ~known_flags) != 0) return CUDA_ERROR_INVALID_VALUE;
+    if ((flags & CU_GET_PROC_ADDRESS_PER_THREAD_DEFAULT_STREAM) != 0) {
+        emu_findings_reportf("cuGetProcAddress: %s was asked for with per-thread default streams, which is not played.",
+                             name);
+        return CUDA_ERROR_NOT_SUPPORTED;
+    }
     bool known = false;
     const struct symbol_row *row = find(name, effective_version(name, version), &known);
     *address = NULL;

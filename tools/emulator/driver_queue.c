@@ -5,6 +5,7 @@
 #include "driver_context.h"
 #include "driver_entry.h"
 #include "driver_event.h"
+#include "driver_findings.h"
 #include "driver_races.h"
 #include "driver_schedule.h"
 
@@ -210,7 +211,10 @@ void emu_queue_maybe(struct emu_context *context) {
 }
 
 CUresult emu_queue_reserve(struct emu_context *context, size_t count) {
-    if (count > MAX_PENDING) return CUDA_ERROR_OUT_OF_MEMORY;
+    if (count > MAX_PENDING) {
+        emu_findings_reportf("A graph of %zu nodes was launched; the emulator takes at most %d.", count, MAX_PENDING);
+        return CUDA_ERROR_OUT_OF_MEMORY;
+    }
     while (queue.num_pending + count > MAX_PENDING) {
         struct emu_set waiting = queue.pending;
         if (!advance(&waiting)) emu_wait();

@@ -35,7 +35,8 @@ void moejit_emulator_last_launch(struct emu_counters *counters, char *name, size
 // How many findings there were since the last reset; the last one's text is copied to text, cut to text_bytes.
 uint64_t moejit_emulator_findings(char *text, size_t text_bytes);
 
-// A hash of the order in which operations were executed. Equal programs with equal hashes took the same order.
+// A hash of the order in which operations were executed, since the last reset. Equal programs with equal hashes took
+// the same order. Each context has an order of its own: how threads interleave contexts does not count.
 uint64_t moejit_emulator_trace_hash(void);
 
 #ifdef __cplusplus
