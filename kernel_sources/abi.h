@@ -69,7 +69,7 @@ struct mj_pack_args {
     const uint8_t *codes;  // [num_experts, rows, columns / 2]
     const uint8_t *scales; // [num_experts, rows, columns / 16] e4m3, linear or 128x4 (each expert padded separately)
     uint8_t *packed;
-    uint32_t *nan_scales;  // [1]: += the number of NaN scales met
+    uint32_t *invalid_scales; // [1]: += the number of NaN or negative scales met
     int32_t num_experts, rows, columns;
     int32_t row_order;    // enum mj_row_order
     int32_t scale_layout; // enum mj_scale_layout

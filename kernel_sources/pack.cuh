@@ -94,7 +94,7 @@ __device__ __forceinline__ void pack(const mj_pack_args &args)
         int row_pair = lane / 4, step = lane % 4;
         int row = source.row_of(row_block * 4 + tile, row_pair + half * 8);
         uint8_t scale = source.scale(row, column_block * 4 + step);
-        if ((scale & 0x7f) == 0x7f) atomicAdd(args.nan_scales, 1u);
+        if ((scale & 0x7f) == 0x7f || scale > 0x80) atomicAdd(args.invalid_scales, 1u);
         block[MJ_BLOCK_CODE_BYTES + threadIdx.x * 2 + half] = place_scale(scale);
     }
 }

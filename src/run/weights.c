@@ -92,7 +92,7 @@ static CUresult pack(struct moejit_weights *weights, const moejit_checkpoint *fr
         .codes = from->gate_up,
         .scales = from->gate_up_scale,
         .packed = weights->memory + (size_t)first * weights->layout.gate_up_expert,
-        .nan_scales = (uint32_t *)(void *)counter,
+        .invalid_scales = (uint32_t *)(void *)counter,
         .num_experts = count,
         .rows = problem->gate_up_rows,
         .columns = layer->hidden,

@@ -1,0 +1,34 @@
+// A small layer with everything that forward needs, for tests of the contract; numbers are test_kernels' business.
+#ifndef MOEJIT_TESTS_FORWARD_RIG_H
+#define MOEJIT_TESTS_FORWARD_RIG_H
+
+#include "gpu.h"
+#include "layer_data.h"
+
+#define RIG_MAX_TOKENS 8
+
+struct rig {
+    struct gpu *gpu;
+    moejit_context *context;
+    struct layer_data data; // of RIG_MAX_TOKENS tokens
+    moejit_weights *weights;
+    moejit_plan *plan;
+    moejit_executor *executor;
+    CUstream stream;
+    void *memory[16]; // device
+    int num_memory;
+    moejit_checkpoint checkpoint;
+    moejit_forward_args args; // f32 output of RIG_MAX_TOKENS rows
+};
+
+// H 64, I 32, 4 experts, 2 chosen, bf16 activations, f32 output.
+moejit_layer rig_layer(void);
+// Takes over `data`. The status of the first call of moejit that fails; INTERNAL where the rig's own calls do.
+moejit_status rig_create(struct rig *rig, struct gpu *gpu, const moejit_layer *layer, const struct layer_data *data);
+void rig_destroy(struct rig *rig);
+moejit_status rig_forward(struct rig *rig); // and waits
+// The output's rows, f32 [RIG_MAX_TOKENS, H].
+bool rig_output(struct rig *rig, float *output);
+bool rig_fill_output(struct rig *rig, float value);
+
+#endif
