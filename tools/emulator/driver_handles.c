@@ -60,3 +60,10 @@ void *emu_handles_any(enum emu_kind kind, const struct emu_context *context) {
     }
     return NULL;
 }
+
+// The table lives as long as the library: numbers are never used twice.
+__attribute__((destructor)) static void free_table(void) {
+    free(handles.objects);
+    handles.objects = NULL;
+    handles.count = handles.capacity = 0;
+}
