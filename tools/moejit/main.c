@@ -9,6 +9,7 @@ static const struct {
 } commands[] = {
     {"run", "build a layer with random weights, run it, check it against the reference", command_run},
     {"prefill", "compile the kernels of layers for archs into the cache, with no GPU", command_prefill},
+    {"inspect", "print the kernels of a layer: what they use, their source, PTX and key", command_inspect},
 };
 #define NUM_COMMANDS (sizeof(commands) / sizeof(commands[0]))
 
