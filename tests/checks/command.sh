@@ -1,0 +1,120 @@
+#!/usr/bin/env bash
+# What the command says and how it exits: run, prefill, inspect and doctor, in good cases and in refused ones.
+# $1 the command, $2 the emulator
+set -euo pipefail
+moejit=$1
+emulator=$2
+folder=$(mktemp -d)
+trap 'rm -rf "$folder"' EXIT
+# Of the caller's environment only the NVRTC counts.
+unset MOEJIT_CUDA_LIBRARY MOEJIT_KERNEL_SOURCES_DIR MOEJIT_EMULATOR_ARCH XDG_CACHE_HOME
+nvrtc=${MOEJIT_NVRTC_LIBRARY-}
+export MOEJIT_CACHE_DIR=$folder/cache
+small=(--hidden 256 --intermediate 128 --experts 4 --top-k 2)
+bad=0
+
+# expect STATUS PATTERN ARGUMENT...: the exit status, and a line of stdout or stderr that matches
+expect() {
+    local status=0 wanted=$1 pattern=$2
+    shift 2
+    "$moejit" "$@" >"$folder/output" 2>&1 || status=$?
+    if [ "$status" != "$wanted" ] || ! grep -qE -- "$pattern" "$folder/output"; then
+        printf 'moejit %s: exit status %s, wanted %s and a line with "%s"; it said:\n' "$*" "$status" "$wanted" "$pattern"
+        cat "$folder/output"
+        bad=1
+    fi
+}
+# also PATTERN: the last command said this too
+also() {
+    if ! grep -qE -- "$1" "$folder/output"; then
+        printf 'no line with "%s" in:\n' "$1"
+        cat "$folder/output"
+        bad=1
+    fi
+}
+
+expect 0 '^Usage: moejit COMMAND' --help
+expect 0 '^moejit [0-9]+\.[0-9]+\.[0-9]+$' --version
+expect 2 '^Usage: moejit COMMAND'
+expect 2 '"fly" is no command' fly
+for command in run prefill inspect doctor; do
+    expect 0 "^Usage: moejit $command" $command --help
+    also 'Exit status: 0 '
+    expect 2 "unrecognized option '--fly'" $command --fly
+    expect 2 "^moejit $command: \"fly\" is no option" $command fly
+done
+for command in run prefill inspect; do
+    expect 2 '--hidden is "12x", needs a whole number' $command --hidden 12x
+    expect 2 '--model is "gpt-9", which is not one of the list' $command --model gpt-9
+    expect 2 '--activation is "tanh", needs one of: swiglu, ' $command --activation tanh
+    expect 2 '--local-experts is "3", needs FIRST:COUNT' $command --local-experts 3
+done
+for command in prefill inspect; do
+    expect 2 'needs --model, or all of' $command --hidden 256
+    expect 2 '--max-tokens is "0", needs a whole number from 1' $command "${small[@]}" --max-tokens 0
+    expect 3 'arch "sm_70" is not one of sm_80, ' $command "${small[@]}" --arch sm_70
+    expect 3 'hidden .*100.* multiple of 16' $command --hidden 100 --intermediate 128 --experts 4 --top-k 2
+done
+
+# prefill compiles once; then all is found.
+expect 0 'sm_80: 5 kernels, 5 compiled, 0 found, 0 bytes spilled' prefill "${small[@]}" --arch sm_80 --max-tokens 1
+expect 0 '"kernels": 5, "compiled": 0, "found": 5, "spilled_bytes": 0' prefill "${small[@]}" --arch sm_80 --max-tokens 1 --json
+
+# inspect: the same kernels, out of the cache (an NVRTC that is not there is not asked for).
+inspect=(inspect "${small[@]}" --arch sm_80 --max-tokens 1)
+kernel=moejit_down_portable_64x8x64
+export MOEJIT_NVRTC_LIBRARY=$folder/none.so
+expect 0 '^symbol +registers +spilled +static shared +dynamic shared +threads$' "${inspect[@]}"
+also "^$kernel +[1-9][0-9]* +0 +[0-9]+ +[0-9]+ +[1-9][0-9]*\$"
+also '^moejit_route '
+expect 0 "^\{\"symbol\": \"$kernel\", \"registers\": [1-9][0-9]*, \"spilled_bytes\": 0, " "${inspect[@]}" --kernel $kernel --what resources --json
+expect 0 'struct Config' "${inspect[@]}" --kernel $kernel
+also "$kernel"
+expect 0 '^\.target sm_80' "${inspect[@]}" --kernel $kernel --what ptx
+expect 0 '^arch 5:sm_80$' "${inspect[@]}" --kernel $kernel --what key
+expect 0 '"key": "moejit key 1\\narch 5:sm_80\\n' "${inspect[@]}" --kernel $kernel --what key --json
+expect 2 '--kernel is "moejit_fly", but this plan has only:' "${inspect[@]}" --kernel moejit_fly
+also "^  $kernel\$"
+expect 2 '--what is "smell", needs one of: source, ptx, key, resources' "${inspect[@]}" --what smell
+expect 2 '--what ptx needs --kernel' "${inspect[@]}" --what ptx
+expect 3 'no NVRTC, .*none\.so' "${inspect[@]}" --arch sm_89
+export MOEJIT_NVRTC_LIBRARY=$nvrtc
+
+# run, on the emulator.
+expect 0 '^ok  ' run "${small[@]}" --tokens 2 --cuda-library "$emulator"
+also '^emulator: '
+expect 0 '"good": true' run "${small[@]}" --tokens 2 --cuda-library "$emulator" --json
+expect 2 '--tokens is "-1", needs a whole number from 0' run --tokens -1
+expect 2 '--tile is "1x1", which is not one' run --tile 1x1
+expect 2 '--routing is "random", needs one of: uniform, ' run --routing random
+expect 2 '--kernel is "one", needs "all"' run --kernel one
+expect 3 'no CUDA driver: .*none\.so' run "${small[@]}" --cuda-library "$folder/none.so"
+expect 3 'hidden .*100.* multiple of 16' run --hidden 100 --intermediate 128 --experts 4 --top-k 2 --cuda-library "$emulator"
+
+# doctor: all is there, and each thing that is not.
+expect 0 '^everything moejit needs is here$' doctor --cuda-library "$emulator"
+also '^driver .*, the emulator'
+also '^GPU .* compute capability 9\.0, sm_90a, [0-9]+ multiprocessors, '
+also '^NVRTC .*\(NVRTC [0-9]+\.[0-9]+\), compiles for sm_90a$'
+also "^cache +$folder/cache/moejit\.db, writable, [1-9][0-9]* bytes, permissions 0600\$"
+also "^  MOEJIT_CACHE_DIR=$folder/cache\$"
+also '^  MOEJIT_CUDA_LIBRARY is not set$'
+expect 0 '"good": true, "emulated": true, "arch": "sm_90a"' doctor --cuda-library "$emulator" --json
+expect 3 '^missing: driver, GPU$' doctor --cuda-library "$folder/none.so"
+also '^driver +MISSING: no CUDA driver: .*none\.so'
+also '^ +to do: name the driver'
+also '^NVRTC .*compiles for sm_90a$'
+expect 3 '^missing: NVRTC$' doctor --cuda-library "$emulator" --nvrtc-library "$folder/none.so"
+also '^ +to do: install the CUDA toolkit'
+expect 3 '"nvrtc": \{"found": false' doctor --cuda-library "$emulator" --nvrtc-library "$folder/none.so" --json
+touch "$folder/file"
+expect 3 '^missing: cache$' doctor --cuda-library "$emulator" --cache "$folder/file/moejit.db"
+expect 0 '^cache +memory only, as asked for$' doctor --cuda-library "$emulator" --cache ''
+export MOEJIT_EMULATOR_ARCH=sm_90 # refuses kernels for sm_90a
+expect 3 '^missing: GPU$' doctor --cuda-library "$emulator"
+also '^GPU +MISSING: NVIDIA .*; but it refuses what NVRTC compiles: '
+unset MOEJIT_EMULATOR_ARCH
+export MOEJIT_KERNEL_SOURCES_DIR=$folder MOEJIT_KERNEL=1
+expect 3 '^missing: kernel sources, NVRTC, cache$' doctor --cuda-library "$emulator"
+also '^  MOEJIT_KERNEL=1 \(moejit reads no such variable\)$'
+exit $bad

@@ -1,0 +1,177 @@
+// moejit inspect: what a plan is made of, with no GPU.
+#include <stdio.h>
+#include <string.h>
+
+#include "layer_options.h"
+
+static const char help[] =
+    "Usage: moejit inspect [options]\n"
+    "Compiles the kernels that a layer needs (or finds them in the cache), with no GPU, and prints what they use, or\n"
+    "the text of one.\n\n"
+    "%s\n"
+    "  --arch A                 sm_80, sm_86, sm_89, sm_90a, sm_100a, sm_103a, sm_120a or sm_121a (default sm_90a)\n"
+    "  --max-tokens N           (default 4096)\n"
+    "  --cache PATH             the database (default: the user's)\n"
+    "  --kernel SYMBOL          only this kernel; the table has the symbols\n"
+    "  --what W                 of one kernel its source, ptx or key (the text under which the cache knows it); or\n"
+    "                           resources, the table (default: source with --kernel, else resources)\n"
+    "  --json                   one JSON object a kernel\n"
+    "Exit status: 0 good, 2 bad command line, 3 a failed compile or an unsupported layer.\n";
+
+enum { OPTION_ARCH = 256, OPTION_MAX_TOKENS, OPTION_CACHE, OPTION_KERNEL, OPTION_WHAT, OPTION_JSON, OPTION_HELP };
+
+static const struct option long_options[] = {
+    LAYER_OPTIONS_LONG,
+    {"arch", required_argument, NULL, OPTION_ARCH},
+    {"max-tokens", required_argument, NULL, OPTION_MAX_TOKENS},
+    {"cache", required_argument, NULL, OPTION_CACHE},
+    {"kernel", required_argument, NULL, OPTION_KERNEL},
+    {"what", required_argument, NULL, OPTION_WHAT},
+    {"json", no_argument, NULL, OPTION_JSON},
+    {"help", no_argument, NULL, OPTION_HELP},
+    {NULL, 0, NULL, 0},
+};
+
+enum what { WHAT_SOURCE, WHAT_PTX, WHAT_KEY, WHAT_RESOURCES };
+static const char *const whats[] = {"source", "ptx", "key", "resources", NULL};
+
+struct inspect_options {
+    struct layer_options layer;
+    const char *arch, *cache, *kernel; // kernel NULL: all
+    long long max_tokens;
+    int what; // -1: not given
+    bool json;
+};
+
+static void print_json_string(const char *text) {
+    putchar('"');
+    for (const char *c = text; *c != '\0'; c++) {
+        if (*c == '"' || *c == '\\') {
+            printf("\\%c", *c);
+        } else if (*c == '\n') {
+            printf("\\n");
+        } else if ((unsigned char)*c < ' ') {
+            printf("\\u%04x", (unsigned)*c);
+        } else {
+            putchar(*c);
+        }
+    }
+    putchar('"');
+}
+
+static moejit_kernel_info kernel_info(const moejit_plan *plan, int kernel_idx) {
+    moejit_kernel_info info = {.struct_size = sizeof(info)};
+    moejit_plan_kernel(plan, kernel_idx, &info);
+    return info;
+}
+
+static const char *text_of(const moejit_kernel_info *info, int what) {
+    const char *text = what == WHAT_SOURCE ? info->source : what == WHAT_PTX ? info->ptx : info->key_text;
+    return text != NULL ? text : "";
+}
+
+static void print_resources(const moejit_kernel_info *info, bool json) {
+    const char *form = json ? "{\"symbol\": \"%s\", \"registers\": %d, \"spilled_bytes\": %d, "
+                              "\"static_shared_bytes\": %d, \"dynamic_shared_bytes\": %d, \"threads\": %d}\n"
+                            : "%-40s %9d %7d %13d %14d %7d\n";
+    printf(form, info->symbol, info->registers, info->spill_bytes, info->static_shared_bytes,
+           info->dynamic_shared_bytes, info->num_threads);
+}
+
+static void print_text(const moejit_kernel_info *info, const struct inspect_options *options) {
+    const char *text = text_of(info, options->what);
+    size_t length = strlen(text);
+    if (options->json) {
+        printf("{\"symbol\": \"%s\", \"%s\": ", info->symbol, whats[options->what]);
+        print_json_string(text);
+        printf("}\n");
+    } else {
+        fputs(text, stdout);
+        if (length > 0 && text[length - 1] != '\n') putchar('\n');
+    }
+}
+
+static int print_plan(const moejit_plan *plan, const struct inspect_options *options) {
+    int found = 0;
+    if (options->what == WHAT_RESOURCES && !options->json && options->kernel == NULL) {
+        printf("%-40s %9s %7s %13s %14s %7s\n", "symbol", "registers", "spilled", "static shared", "dynamic shared",
+               "threads");
+    }
+    for (int i = 0; i < moejit_plan_num_kernels(plan); i++) {
+        moejit_kernel_info info = kernel_info(plan, i);
+        if (options->kernel != NULL && strcmp(options->kernel, info.symbol) != 0) continue;
+        found++;
+        if (options->what == WHAT_RESOURCES) {
+            print_resources(&info, options->json);
+        } else {
+            print_text(&info, options);
+        }
+    }
+    if (found > 0) return EXIT_GOOD;
+    fprintf(stderr, "moejit inspect: --kernel is \"%s\", but this plan has only:\n", options->kernel);
+    for (int i = 0; i < moejit_plan_num_kernels(plan); i++) fprintf(stderr, "  %s\n", kernel_info(plan, i).symbol);
+    return EXIT_USAGE;
+}
+
+static int inspect(const struct inspect_options *options, const moejit_layer *layer) {
+    char message[4096];
+    moejit_context_options context_options;
+    moejit_context *context = NULL;
+    moejit_context_options_init(&context_options);
+    context_options.attach = MOEJIT_ATTACH_ARCH;
+    context_options.arch = options->arch;
+    context_options.cache_path = options->cache;
+    context_options.log = command_log;
+    if (moejit_context_create(&context_options, &context, message, sizeof(message)) != MOEJIT_STATUS_OK) {
+        fprintf(stderr, "moejit inspect: %s\n", message);
+        return EXIT_UNAVAILABLE;
+    }
+    moejit_plan_options plan_options;
+    moejit_plan *plan = NULL;
+    moejit_plan_options_init(&plan_options);
+    plan_options.max_num_tokens = (int)options->max_tokens;
+    plan_options.progress = command_progress;
+    plan_options.progress_user = (void *)options->arch;
+    int code = EXIT_UNAVAILABLE;
+    if (moejit_plan_create(context, layer, &plan_options, &plan) != MOEJIT_STATUS_OK) {
+        fprintf(stderr, "moejit inspect: %s\n", moejit_context_error(context));
+    } else {
+        code = print_plan(plan, options);
+    }
+    moejit_plan_destroy(plan);
+    moejit_context_destroy(context);
+    return code;
+}
+
+static bool take(struct inspect_options *options, int option, const char *value) {
+    switch (option) {
+    case OPTION_ARCH: options->arch = value; return true;
+    case OPTION_MAX_TOKENS: return command_number("inspect", "max-tokens", value, 1, 65536, &options->max_tokens);
+    case OPTION_CACHE: options->cache = value; return true;
+    case OPTION_KERNEL: options->kernel = value; return true;
+    case OPTION_WHAT: return command_choice("inspect", "what", value, whats, &options->what);
+    case OPTION_JSON: options->json = true; return true;
+    default: return false; // getopt has told why
+    }
+}
+
+int command_inspect(int argc, char **argv) {
+    struct inspect_options options = {.arch = "sm_90a", .max_tokens = 4096, .what = -1};
+    layer_options_init(&options.layer);
+    for (int option; (option = getopt_long(argc, argv, "", long_options, NULL)) != -1;) {
+        if (option == OPTION_HELP) {
+            printf(help, layer_options_help);
+            return EXIT_GOOD;
+        }
+        int taken = layer_options_take(&options.layer, "inspect", option, optarg);
+        if (taken < 0 || (taken == 0 && !take(&options, option, optarg))) return EXIT_USAGE;
+    }
+    if (optind < argc) return command_usage("inspect", "\"%s\" is no option", argv[optind]);
+    if (options.what < 0) options.what = options.kernel != NULL ? WHAT_SOURCE : WHAT_RESOURCES;
+    if (options.what != WHAT_RESOURCES && options.kernel == NULL) {
+        return command_usage("inspect", "--what %s needs --kernel, the symbol of one kernel", whats[options.what]);
+    }
+    moejit_layer layer;
+    if (!layer_options_layer(&options.layer, "inspect", &layer)) return EXIT_USAGE;
+    return inspect(&options, &layer);
+}
