@@ -55,7 +55,8 @@ else
         step "$name-build" build "$root/build/$name" -DMOEJIT_SANITIZE="$sanitizer" -DCMAKE_BUILD_TYPE=Debug
         step "$name" tests "$root/build/$name" -L 'host|sanitized'
     done
-    if command -v clang-format >/dev/null; then
+    # Another version formats otherwise.
+    if clang-format --version 2>/dev/null | grep -q 'version 14\.'; then
         step format bash -c "cd '$root' && git ls-files '*.c' '*.h' | grep -v -e kernel_sources -e embedded | xargs clang-format --dry-run -Werror"
     fi
 fi

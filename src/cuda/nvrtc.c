@@ -104,8 +104,8 @@ moejit_status mj_nvrtc_open(struct mj_nvrtc *nvrtc, const char *path, struct mj_
     return status;
 }
 
-// The library stays loaded: NVRTC leaks what it set up at load time when it goes (seen with 13.0), and a host that compiles
-// once may compile again.
+// The library stays loaded: NVRTC leaks what it set up at load time when it goes (seen with 13.0), and a host that
+// compiles once may compile again.
 void mj_nvrtc_close(struct mj_nvrtc *nvrtc) {
     nvrtc->library = NULL;
 }
