@@ -1,0 +1,38 @@
+#!/usr/bin/env bash
+# Installs into a fresh prefix, builds the README's example against it by pkg-config and by find_package, runs both.
+#
+#     install.sh SOURCE BUILD EMULATOR
+set -euo pipefail
+source=$1 build=$2 emulator=$3
+place=$(mktemp -d)
+trap 'rm -rf "$place"' EXIT
+cmake --install "$build" --prefix "$place/prefix" >/dev/null
+
+# The README holds the example word for word.
+awk '/^```c$/ {inside = 1; next} /^```$/ {inside = 0} inside' "$source/README.md" | diff - "$source/examples/prepare.c"
+
+export MOEJIT_CUDA_LIBRARY=$emulator MOEJIT_CACHE_DIR=$place/cache
+PKG_CONFIG_PATH=$(dirname "$(find "$place/prefix" -name moejit.pc)")
+export PKG_CONFIG_PATH
+LD_LIBRARY_PATH=$(pkg-config --variable=libdir moejit)
+export LD_LIBRARY_PATH
+# shellcheck disable=SC2046
+"${CC:-cc}" -std=c11 -Wall -Wextra -Werror "$source/examples/prepare.c" $(pkg-config --cflags --libs moejit) -o "$place/by_pkgconfig"
+"$place/by_pkgconfig" | tee "$place/output"
+grep -q '^sm_90a: [0-9]* kernels, [0-9]* bytes of workspace$' "$place/output"
+
+mkdir "$place/project"
+cp "$source/examples/prepare.c" "$place/project"
+cat >"$place/project/CMakeLists.txt" <<'END'
+cmake_minimum_required(VERSION 3.20)
+project(example LANGUAGES C)
+find_package(moejit 0.1 REQUIRED)
+add_executable(shared prepare.c)
+target_link_libraries(shared moejit::moejit)
+add_executable(static prepare.c)
+target_link_libraries(static moejit::moejit_static)
+END
+cmake -S "$place/project" -B "$place/project/build" -G Ninja -DCMAKE_PREFIX_PATH="$place/prefix" >/dev/null
+cmake --build "$place/project/build" >/dev/null
+"$place/project/build/shared" | diff - "$place/output"
+"$place/project/build/static" | diff - "$place/output"
