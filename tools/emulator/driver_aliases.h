@@ -3,7 +3,10 @@
 #define MOEJIT_EMULATOR_DRIVER_ALIASES_H
 
 #include <cuda.h>
-#include <cudaProfiler.h>
+
+// Of cudaProfiler.h, which the toolkit's pip packages lack.
+CUresult CUDAAPI cuProfilerStart(void);
+CUresult CUDAAPI cuProfilerStop(void);
 
 #undef cuCtxDestroy
 #undef cuCtxPushCurrent

@@ -1,6 +1,7 @@
 // The entry points that need no device: start, version, names of errors, profiler.
 #include <cuda.h>
-#include <cudaProfiler.h>
+
+#include "driver_aliases.h"
 #include <stddef.h>
 
 #include "driver_device.h"
