@@ -73,6 +73,17 @@ static moejit_status resolve(struct mj_nvrtc *nvrtc, struct mj_error *error) {
     return MOEJIT_STATUS_OK;
 }
 
+// NVRTC looks for its builtins library by name alone, which finds a toolkit's but not one that lies beside it elsewhere
+// (a pip package): one that is already loaded is found.
+static void load_builtins(const struct mj_nvrtc *nvrtc) {
+    char path[384];
+    const char *slash = strrchr(nvrtc->path, '/');
+    if (slash == NULL) return;
+    snprintf(path, sizeof(path), "%.*s/libnvrtc-builtins.so.%d.%d", (int)(slash - nvrtc->path), nvrtc->path,
+             nvrtc->major, nvrtc->minor);
+    dlopen(path, RTLD_NOW | RTLD_LOCAL); // what is missing shows in the proof
+}
+
 // NVRTC loads a second library (builtins) on its first compile: find out now, with a clear message.
 static moejit_status prove(struct mj_nvrtc *nvrtc, struct mj_error *error) {
     const char *const options[] = {"--gpu-architecture=compute_80"};
@@ -99,7 +110,10 @@ moejit_status mj_nvrtc_open(struct mj_nvrtc *nvrtc, const char *path, struct mj_
         status = mj_error_set(error, MOEJIT_STATUS_UNSUPPORTED, "%s is NVRTC %d.%d; moejit needs %d.%d or later",
                               nvrtc->path, nvrtc->major, nvrtc->minor, OLDEST_MAJOR, OLDEST_MINOR);
     }
-    if (status == MOEJIT_STATUS_OK) status = prove(nvrtc, error);
+    if (status == MOEJIT_STATUS_OK) {
+        load_builtins(nvrtc);
+        status = prove(nvrtc, error);
+    }
     if (status != MOEJIT_STATUS_OK) mj_nvrtc_close(nvrtc);
     return status;
 }
