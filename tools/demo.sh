@@ -20,3 +20,5 @@ else
 fi
 "$root/build/bin/moejit" run --model qwen3-30b-a3b --tokens 16
 "$root/build/bin/moejit" run --model gpt-oss-120b --tokens 5 --sum deterministic --output-dtype f32
+echo "a Qwen3-MoE layer quantised by NVIDIA's modelopt, beside what its own dequantised weights give:"
+"$root/build/bin/moejit" run --tensors "$root/tests/data/qwen3_moe_layer"

@@ -31,9 +31,10 @@ for p in $parts; do
     numerics)
         part kernels $bin/test_kernels 0 1 digests
         grep '^case .* digest' "$OUT/kernels.log" >"$OUT/digests_sm_90a.txt"
-        part kernel-all $bin/moejit run --kernel all --hidden 2880 --intermediate 1856 --experts 32 --top-k 6 --tokens 257 --check-rows 24
+        part kernel-all $bin/moejit run --kernel all --hidden 1152 --intermediate 832 --experts 16 --top-k 6 --tokens 97 --check-rows 24
         ;;
     models)
+        part modelopt-layer $bin/moejit run --tensors tests/data/qwen3_moe_layer --sum deterministic --output-dtype f32
         for model in qwen3-30b-a3b gpt-oss-120b nemotron3-nano qwen3-235b-a22b llama4-scout mixtral-8x7b; do
             part "$model" $bin/moejit run --model $model --tokens 64 --check-rows 6
         done

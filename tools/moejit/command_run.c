@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "layer_files.h"
 #include "layer_options.h"
 #include "layer_run.h"
 
@@ -12,6 +13,8 @@ static const char help[] =
     "double-precision reference, at the bounds of docs/numerics.md.\n\n"
     "%s\n"
     "The run:\n"
+    "  --tensors DIR            weights, x, routing and perhaps the expected output from a folder with one .npy a "
+    "tensor\n"
     "  --tokens N               0 to 65536 (default 16)\n"
     "  --tile T                 one of 64x8x64, 64x16x64, 64x32x64, 128x64x64, 128x128x64 (default: by tokens per "
     "expert)\n"
@@ -37,7 +40,8 @@ struct run_options {
     struct layer_case what;
     bool json, all;
     long long check_rows; // -1: not given
-    const char *cuda_library;
+    const char *cuda_library, *tensors;
+    struct layer_data data; // of --tensors
 };
 
 static const char *const routings[] = {"uniform", "skewed", "none", NULL};
@@ -58,11 +62,13 @@ enum {
     OPTION_EXACT,
     OPTION_JSON,
     OPTION_TOKENS,
+    OPTION_TENSORS,
     OPTION_HELP
 };
 
 static const struct option long_options[] = {
     LAYER_OPTIONS_LONG,
+    {"tensors", required_argument, NULL, OPTION_TENSORS},
     {"tokens", required_argument, NULL, OPTION_TOKENS},
     {"tile", required_argument, NULL, OPTION_TILE},
     {"routing", required_argument, NULL, OPTION_ROUTING},
@@ -127,6 +133,7 @@ static bool take(struct run_options *options, int option, const char *value) {
         options->all = strcmp(value, "all") == 0;
         if (!options->all) command_usage("run", "--kernel is \"%s\", needs \"all\"", value);
         return options->all;
+    case OPTION_TENSORS: options->tensors = value; break;
     case OPTION_EXACT: options->what.exact = true; break;
     case OPTION_SINGLE: options->what.single_stream = true; break;
     case OPTION_GRAPH: options->what.graph = true; break;
@@ -170,6 +177,7 @@ static void print_result(const struct layer_case *what, const struct layer_resul
     printf("%-4s %-62s error %.2e of %.1e, end to end %.2e of %.1e, rows %d, h' off %d", result->good ? "ok" : "BAD",
            text, result->own.total, result->own.bound, result->end_to_end.total, result->end_to_end.bound,
            result->checked_rows, result->h_differing);
+    if (result->expected.bound > 0) printf(", expected %.2e", result->expected.total);
     if (result->forward_us > 0) printf(", %.1f us", result->forward_us);
     printf("\n");
     if (!result->good) printf("     %s\n", result->message);
@@ -188,7 +196,11 @@ static bool run_case(const struct run_options *options, struct gpu *gpu, moejit_
     struct layer_result result;
     struct layer_case what = *given;
     what.max_checked_rows = rows_to_check(options, &what);
-    layer_run(gpu, context, &what, &result);
+    if (options->tensors != NULL) {
+        layer_run_data(gpu, context, &what, &options->data, &result);
+    } else {
+        layer_run(gpu, context, &what, &result);
+    }
     print_result(&what, &result, options->json);
     return result.good;
 }
@@ -257,6 +269,54 @@ static int run_on(const struct run_options *options, struct gpu *gpu) {
     return code;
 }
 
+// From the folder's tensors, or from the options.
+static bool choose_layer(struct run_options *options) {
+    char why[1200];
+    struct layer_options *layer = &options->layer;
+    if (options->tensors == NULL) {
+        if (layer->model == NULL && layer->hidden == 0) layer->model = "qwen3-30b-a3b";
+        return layer_options_layer(layer, "run", &options->what.layer);
+    }
+    if (layer->model != NULL || layer->hidden > 0) {
+        command_usage("run", "--tensors tells the layer's sizes; --model and --hidden cannot be given with it");
+        return false;
+    }
+    layer->hidden = layer->intermediate = 16; // until the tensors tell
+    layer->num_experts = layer->top_k = 1;
+    if (!layer_options_layer(layer, "run", &options->what.layer)) return false;
+    if (!layer_files_read(options->tensors, &options->what.layer, &options->data, why, sizeof(why))) {
+        command_usage("run", "%s", why);
+        return false;
+    }
+    options->what.num_tokens = options->data.num_tokens;
+    return true;
+}
+
+static int run_chosen(struct run_options *options) {
+    char reason[1024];
+    struct gpu gpu;
+    int code = EXIT_UNAVAILABLE;
+    if (!gpu_open(&gpu, options->cuda_library)) {
+        fprintf(stderr, "moejit run: %s\n", gpu.error);
+        gpu_close(&gpu);
+        return code;
+    }
+    if (gpu.emulated && options->layer.model != NULL) {
+        layer_options_shrink(&options->what.layer);
+        if (!options->json) {
+            printf("%s shrunk for the emulator to H %d, I %d, E %d\n", options->layer.model, options->what.layer.hidden,
+                   options->what.layer.intermediate, options->what.layer.num_experts);
+        }
+    }
+    if (moejit_layer_supported(&options->what.layer, NULL, reason, sizeof(reason)) != MOEJIT_STATUS_OK) {
+        fprintf(stderr, "moejit run: %s\n", reason);
+    } else {
+        code = run_on(options, &gpu);
+    }
+    gpu_close(&gpu);
+    return code;
+}
+
 int command_run(int argc, char **argv) {
     struct run_options options = {.check_rows = -1};
     layer_options_init(&options.layer);
@@ -273,28 +333,8 @@ int command_run(int argc, char **argv) {
         if (taken < 0 || (taken == 0 && !take(&options, option, optarg))) return EXIT_USAGE;
     }
     if (optind < argc) return command_usage("run", "\"%s\" is no option", argv[optind]);
-    if (options.layer.model == NULL && options.layer.hidden == 0) options.layer.model = "qwen3-30b-a3b";
-    if (!layer_options_layer(&options.layer, "run", &options.what.layer)) return EXIT_USAGE;
-    char reason[1024];
-    struct gpu gpu;
-    if (!gpu_open(&gpu, options.cuda_library)) {
-        fprintf(stderr, "moejit run: %s\n", gpu.error);
-        gpu_close(&gpu);
-        return EXIT_UNAVAILABLE;
-    }
-    if (gpu.emulated && options.layer.model != NULL) {
-        layer_options_shrink(&options.what.layer);
-        if (!options.json) {
-            printf("%s shrunk for the emulator to H %d, I %d, E %d\n", options.layer.model, options.what.layer.hidden,
-                   options.what.layer.intermediate, options.what.layer.num_experts);
-        }
-    }
-    int code = EXIT_UNAVAILABLE;
-    if (moejit_layer_supported(&options.what.layer, NULL, reason, sizeof(reason)) != MOEJIT_STATUS_OK) {
-        fprintf(stderr, "moejit run: %s\n", reason);
-    } else {
-        code = run_on(&options, &gpu);
-    }
-    gpu_close(&gpu);
+    if (!choose_layer(&options)) return EXIT_USAGE;
+    int code = run_chosen(&options);
+    layer_data_destroy(&options.data);
     return code;
 }

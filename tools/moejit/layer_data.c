@@ -199,10 +199,9 @@ bool layer_data_create(struct layer_data *data, const struct mj_problem *problem
 }
 
 void layer_data_destroy(struct layer_data *data) {
-    void *all[] = {
-        data->gate_up,   data->gate_up_scale, data->down,          data->down_scale,         data->x,
-        data->x_scale,   data->gate_up_alpha, data->down_alpha,    data->intermediate_scale, data->gate_up_bias,
-        data->down_bias, data->expert_ids,    data->router_weights};
+    void *all[] = {data->gate_up,   data->gate_up_scale, data->down,       data->down_scale,         data->x,
+                   data->x_scale,   data->gate_up_alpha, data->down_alpha, data->intermediate_scale, data->gate_up_bias,
+                   data->down_bias, data->expert_ids,    data->expected,   data->router_weights};
     for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++) free(all[i]);
     memset(data, 0, sizeof(*data));
 }

@@ -21,6 +21,7 @@ struct layer_data { // shapes as in struct mj_reference
     void *gate_up_bias, *down_bias, *x;
     size_t gate_up_bias_bytes, down_bias_bytes;
     int32_t *expert_ids;
+    float *expected; // [T, H], somebody else's output; or NULL
 };
 
 // False where memory ran out. The same seed gives the same bytes on every machine.

@@ -27,6 +27,7 @@ struct layer_case {
 struct layer_result {
     bool good;
     char message[1024];                 // why not
+    struct mj_accuracy expected;        // against layer_data.expected
     struct mj_accuracy end_to_end, own; // own: given the kernel's own h'
     int checked_rows;
     int h_differing; // elements of h' that differ from the reference's, of h_checked
@@ -41,7 +42,7 @@ struct layer_result {
 // Sane values: everything but the layer and num_tokens.
 void layer_case_init(struct layer_case *what);
 void layer_run(struct gpu *gpu, moejit_context *context, const struct layer_case *what, struct layer_result *result);
-// The same with tensors that come from elsewhere; `expected` is f32 [T, H] or NULL.
+// The same with tensors that come from elsewhere.
 void layer_run_data(struct gpu *gpu, moejit_context *context, const struct layer_case *what,
                     const struct layer_data *data, struct layer_result *result);
 
