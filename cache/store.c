@@ -52,18 +52,26 @@ static void disconnect(struct mj_store *store) {
     store->database = NULL;
 }
 
-// Refuses a database that something else or a newer moejit wrote.
-static bool check_version(sqlite3 *database, char *why, size_t why_bytes) {
+// The first column of the first row, or -1.
+static int read_number(sqlite3 *database, const char *sql) {
     sqlite3_stmt *statement = NULL;
-    int version = -1;
-    if (sqlite3_prepare_v2(database, "PRAGMA user_version;", -1, &statement, NULL) == SQLITE_OK &&
-        sqlite3_step(statement) == SQLITE_ROW) {
-        version = sqlite3_column_int(statement, 0);
+    int number = -1;
+    if (sqlite3_prepare_v2(database, sql, -1, &statement, NULL) == SQLITE_OK && sqlite3_step(statement) == SQLITE_ROW) {
+        number = sqlite3_column_int(statement, 0);
     }
     sqlite3_finalize(statement);
-    if (version == 0 || version == FORMAT_VERSION) return true;
-    if (version < 0) {
+    return number;
+}
+
+// Refuses a database that something else or a newer moejit wrote. Version 0 is an empty file, or not ours.
+static bool check_version(sqlite3 *database, char *why, size_t why_bytes) {
+    int version = read_number(database, "PRAGMA user_version;");
+    int tables = version == 0 ? read_number(database, "SELECT count(*) FROM sqlite_master;") : 0;
+    if (version == FORMAT_VERSION || (version == 0 && tables == 0)) return true;
+    if (version < 0 || tables < 0) {
         snprintf(why, why_bytes, "%s", sqlite3_errmsg(database));
+    } else if (version == 0) {
+        snprintf(why, why_bytes, "is a database of something else, with %d tables and indices", tables);
     } else {
         snprintf(why, why_bytes, "has format %d, this moejit writes %d", version, FORMAT_VERSION);
     }
@@ -84,7 +92,7 @@ static bool connect(struct mj_store *store, const char *path, char *why, size_t 
             disconnect(store);
             return false;
         }
-        good = sqlite3_exec(store->database, "PRAGMA synchronous = NORMAL;", NULL, NULL, NULL) == SQLITE_OK &&
+        good = sqlite3_exec(store->database, "PRAGMA synchronous = FULL;", NULL, NULL, NULL) == SQLITE_OK &&
                sqlite3_exec(store->database, schema, NULL, NULL, NULL) == SQLITE_OK &&
                sqlite3_exec(store->database, version_sql, NULL, NULL, NULL) == SQLITE_OK &&
                sqlite3_prepare_v2(store->database, lookup_sql, -1, &store->lookup, NULL) == SQLITE_OK &&

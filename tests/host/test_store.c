@@ -153,6 +153,15 @@ static void a_newer_format_is_left_alone(void **state) {
     assert_non_null(strstr(warning, "has format 2, this moejit writes 1"));
 }
 
+static void a_database_of_something_else_is_left_alone(void **state) {
+    (void)state;
+    mj_store_close(mj_store_open(path, warn, NULL));
+    run_sql("DROP TABLE images; PRAGMA user_version = 0; CREATE TABLE theirs (a);");
+    works_in_memory(mj_store_open(path, warn, NULL));
+    assert_non_null(strstr(warning, "is a database of something else"));
+    run_sql("INSERT INTO theirs VALUES (1);");
+}
+
 static void unsafe_places_are_refused(void **state) {
     (void)state;
     mj_store_close(mj_store_open(path, warn, NULL));
@@ -191,8 +200,8 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         TEST(keys_are_length_prefixed),        TEST(images_survive_the_process_and_newest_wins),
         TEST(a_changed_row_is_never_returned), TEST(a_foreign_file_is_left_alone),
-        TEST(a_newer_format_is_left_alone),    TEST(unsafe_places_are_refused),
-        TEST(the_environment_names_the_place),
+        TEST(a_newer_format_is_left_alone),    TEST(a_database_of_something_else_is_left_alone),
+        TEST(unsafe_places_are_refused),       TEST(the_environment_names_the_place),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -59,3 +59,7 @@ int pairwise_next(struct pairwise *table, int *row) {
     count_new(table, row, 1);
     return 1;
 }
+
+void pairwise_random(struct pairwise *table, int *row) {
+    for (int f = 0; f < table->num_factors; f++) row[f] = pick(table, table->num_levels[f]);
+}

@@ -17,4 +17,7 @@ void pairwise_start(struct pairwise *table, const int *num_levels, int num_facto
 // Fills the next row; 0 when every pair has been covered.
 int pairwise_next(struct pairwise *table, int *row);
 
+// A row drawn at random, for longer runs.
+void pairwise_random(struct pairwise *table, int *row);
+
 #endif

@@ -1,7 +1,7 @@
 // The kernels' numerics: a pairwise covering table over everything that a layer and a call can be, each case checked
 // against the double-precision reference (layer_run.h: numbers, untouched bytes, the zeroing counter, repeated runs).
 //
-//     test_kernels [FIRST STEP [digests]]   cases FIRST, FIRST + STEP, ...; all if none is given
+//     test_kernels [FIRST STEP [digests | random]]   cases FIRST, FIRST + STEP, ...; all if none is given
 //
 // With "digests" each case of a deterministic sum prints a line with its output's digest: equal bits, equal lines, on
 // an H100 and on its emulator (digests_sm_90a.txt holds those of an H100; fidelity.sh compares).
@@ -106,12 +106,20 @@ static void print_case(const int *row, int number, const struct layer_result *re
     printf("\n    %s\n", result->message);
 }
 
-static int run_cases(struct gpu *gpu, moejit_context *context, int first, int step, bool digests) {
+#define NUM_RANDOM 1000 // cases of a nightly run, in place of the table
+
+static bool next_row(struct pairwise *table, int number, bool random, int *row) {
+    if (!random) return pairwise_next(table, row) != 0;
+    pairwise_random(table, row);
+    return number < NUM_RANDOM;
+}
+
+static int run_cases(struct gpu *gpu, moejit_context *context, int first, int step, bool digests, bool random) {
     static struct pairwise table;
     int row[PAIRWISE_MAX_FACTORS], num = 0, bad = 0, number = 0;
     double worst = 0;
     pairwise_start(&table, num_levels, NUM_FACTORS);
-    for (; pairwise_next(&table, row); number++) {
+    for (; next_row(&table, number, random, row); number++) {
         struct layer_case what;
         struct layer_result result;
         if (number % step != first) continue;
@@ -135,6 +143,7 @@ static int run_cases(struct gpu *gpu, moejit_context *context, int first, int st
 int main(int argc, char **argv) {
     int first = argc >= 3 ? atoi(argv[1]) : 0, step = argc >= 3 ? atoi(argv[2]) : 1;
     bool digests = argc == 4 && strcmp(argv[3], "digests") == 0;
+    bool random = argc == 4 && strcmp(argv[3], "random") == 0;
     char message[1024];
     struct gpu gpu;
     moejit_context *context = NULL;
@@ -149,7 +158,7 @@ int main(int argc, char **argv) {
         gpu_close(&gpu);
         return 2;
     }
-    int bad = run_cases(&gpu, context, first, step, digests);
+    int bad = run_cases(&gpu, context, first, step, digests, random);
     moejit_context_destroy(context);
     gpu_close(&gpu);
     return bad > 0;

@@ -26,7 +26,9 @@ static const char help[] =
     "  --graph                  capture forward and launch it as a graph\n"
     "  --repeat N               run again N times; a deterministic sum must give the same bits (default 1)\n"
     "  --check-rows N           rows checked against the reference (default: all, or 64 of a large layer)\n"
-    "  --kernel all             every tile, both sums, both activation formats, a table; all must pass\n"
+    "  --family F               portable, the only one so far\n"
+    "  --kernel SYMBOL          a layer that uses that kernel of 'moejit inspect'; all: every tile, both sums and\n"
+    "                           activation formats, every activation: a table, and all must pass\n"
     "  --seed N                 (default 0)\n"
     "  --cuda-library PATH      the driver, or the emulator (default: MOEJIT_CUDA_LIBRARY, libcuda.so.1)\n"
     "  --json                   one JSON object a case\n"
@@ -45,6 +47,7 @@ struct run_options {
 };
 
 static const char *const routings[] = {"uniform", "skewed", "none", NULL};
+static const char *const families[] = {"portable", NULL};
 static const char *const output_modes[] = {"overwrite", "accumulate", "assume-zero", NULL};
 
 enum {
@@ -63,6 +66,7 @@ enum {
     OPTION_JSON,
     OPTION_TOKENS,
     OPTION_TENSORS,
+    OPTION_FAMILY,
     OPTION_HELP
 };
 
@@ -79,6 +83,7 @@ static const struct option long_options[] = {
     {"graph", no_argument, NULL, OPTION_GRAPH},
     {"repeat", required_argument, NULL, OPTION_REPEAT},
     {"check-rows", required_argument, NULL, OPTION_CHECK},
+    {"family", required_argument, NULL, OPTION_FAMILY},
     {"kernel", required_argument, NULL, OPTION_KERNEL},
     {"seed", required_argument, NULL, OPTION_SEED},
     {"cuda-library", required_argument, NULL, OPTION_CUDA},
@@ -96,6 +101,26 @@ static bool take_tile(const char *text, int *tile) {
     }
     command_usage("run", "--tile is \"%s\", which is not one of the list in --help", text);
     return false;
+}
+
+// What makes a layer use the kernel of that symbol ("moejit_combine", "moejit_down_portable_64x16x64").
+static bool take_kernel(struct run_options *options, const char *symbol) {
+    static const char *const stems[] = {"moejit_pack",           "moejit_route",
+                                        "moejit_quantize",       "moejit_zero",
+                                        "moejit_combine",        "moejit_gate_up_portable_",
+                                        "moejit_down_portable_", NULL};
+    int stem = 0;
+    while (stems[stem] != NULL && strncmp(symbol, stems[stem], strlen(stems[stem])) != 0) stem++;
+    const char *rest = stems[stem] != NULL ? symbol + strlen(stems[stem]) : symbol;
+    if (stems[stem] == NULL || (stem < 5 && *rest != '\0')) {
+        command_usage("run", "--kernel is \"%s\", needs \"all\" or a symbol that 'moejit inspect' lists", symbol);
+        return false;
+    }
+    if (stem >= 5) return take_tile(rest, &options->what.tile);
+    if (stem == 2) options->layer.activation_format = MOEJIT_FORMAT_NVFP4;
+    if (stem == 3) options->layer.sum = MOEJIT_SUM_ATOMIC, options->what.live_tokens = 1 << 16;
+    if (stem == 4) options->layer.sum = MOEJIT_SUM_DETERMINISTIC;
+    return true;
 }
 
 static bool take(struct run_options *options, int option, const char *value) {
@@ -129,10 +154,8 @@ static bool take(struct run_options *options, int option, const char *value) {
         good = command_number("run", "seed", value, 0, 1LL << 40, &number);
         options->what.seed = (uint64_t)number;
         break;
-    case OPTION_KERNEL:
-        options->all = strcmp(value, "all") == 0;
-        if (!options->all) command_usage("run", "--kernel is \"%s\", needs \"all\"", value);
-        return options->all;
+    case OPTION_FAMILY: good = command_choice("run", "family", value, families, &choice); break;
+    case OPTION_KERNEL: options->all = strcmp(value, "all") == 0; return options->all || take_kernel(options, value);
     case OPTION_TENSORS: options->tensors = value; break;
     case OPTION_EXACT: options->what.exact = true; break;
     case OPTION_SINGLE: options->what.single_stream = true; break;

@@ -389,8 +389,9 @@ static bool compare_intermediates(struct layer_state *state, const struct check 
         state->result->h_differing += count_differing(check->own_h + first, check->h + first, layer->intermediate);
     }
     state->result->h_checked = (long long)check->num_rows * (long long)row;
-    // More than a few in a hundred is no rounding: 0.5 % is what truncated sums flip at H = 7168 (docs/numerics.md).
-    if (state->result->h_differing <= 16 + state->result->h_checked / 25) return true;
+    // Truncated sums flip 0.1 to 0.5 % of the roundings to bf16 at H = 7168; codes flip less (docs/numerics.md).
+    long long share = layer->activation_format == MOEJIT_FORMAT_NVFP4 ? 1000 : 100;
+    if (state->result->h_differing <= 16 + state->result->h_checked / share) return true;
     return fail(state, "%d of %lld elements of h' differ from the reference's", state->result->h_differing,
                 state->result->h_checked);
 }
