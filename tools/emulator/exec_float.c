@@ -1,97 +1,205 @@
-// Floating point (PTX ISA "Floating Point Instructions"). The host rounds to nearest even and keeps subnormals, as PTX
-// without .ftz does.
-#include "exec.h"
-
+// f32 and f64 (PTX ISA, "Floating Point Instructions"). Approximate functions give the nearest float of the exact
+// value.
 #include <math.h>
 
 #include "arithmetic.h"
+#include "exec_types.h"
 
-#define UNARY(name, expression)                                                                                        \
+static inline enum emu_rounding rounding_of(const struct emu_instruction *instruction) {
+    switch (instruction->form.words[EMU_GROUP_ROUNDING]) {
+    case EMU_W_RZ: return EMU_ROUND_ZERO;
+    case EMU_W_RM: return EMU_ROUND_DOWN;
+    case EMU_W_RP: return EMU_ROUND_UP;
+    default: return EMU_ROUND_NEAREST;
+    }
+}
+
+static inline float saturate(float value) {
+    return value > 0 ? (value < 1 ? value : 1.0f) : 0.0f; // NaN becomes 0
+}
+
+static inline float keep(float value) {
+    return value;
+}
+
+// What is done to sources and results is the same for all: .ftz flushes both, .sat clamps the result.
+#define FLOAT_LOOP(in, out, sources, expression)                                                                       \
+    EMU_EACH_LANE({                                                                                                    \
+        sources(in);                                                                                                   \
+        d[lane] = emu_bits_canonical(out(expression));                                                                 \
+    })
+#define FLOAT_OP(name, sources, expression)                                                                            \
     EMU_EXECUTE(name) {                                                                                                \
-        uint32_t *d = EMU_U32(0);                                                                                      \
-        const uint32_t *pa = EMU_U32(1);                                                                               \
+        uint32_t *d = EMU_32(0);                                                                                       \
+        bool flush = EMU_FLAG(FTZ), clamp = EMU_FLAG(SAT);                                                             \
+        if (!flush && !clamp) {                                                                                        \
+            FLOAT_LOOP(keep, keep, sources, expression);                                                               \
+        } else if (!clamp) {                                                                                           \
+            FLOAT_LOOP(emu_flush, emu_flush, sources, expression);                                                     \
+        } else if (!flush) {                                                                                           \
+            FLOAT_LOOP(keep, saturate, sources, expression);                                                           \
+        } else {                                                                                                       \
+            FLOAT_LOOP(emu_flush, saturate, sources, emu_flush(expression));                                           \
+        }                                                                                                              \
+    }
+#define ONE(in) float a = in(emu_float(EMU_32(1)[lane]))
+#define TWO(in) float a = in(emu_float(EMU_32(1)[lane])), b = in(emu_float(EMU_32(2)[lane]))
+#define THREE(in)                                                                                                      \
+    float a = in(emu_float(EMU_32(1)[lane])), b = in(emu_float(EMU_32(2)[lane])), c = in(emu_float(EMU_32(3)[lane]))
+
+FLOAT_OP(add_f32, TWO, a + b)
+FLOAT_OP(sub_f32, TWO, a - b)
+FLOAT_OP(mul_f32, TWO, a *b)
+FLOAT_OP(fma_f32, THREE, fmaf(a, b, c))
+FLOAT_OP(div_f32, TWO, a / b)
+FLOAT_OP(sqrt_f32, ONE, sqrtf(a))
+FLOAT_OP(rcp_f32, ONE, 1.0f / a)
+#define ROUNDED rounding_of(instruction)
+FLOAT_OP(add_directed, TWO, emu_add_f32(a, b, ROUNDED))
+FLOAT_OP(sub_directed, TWO, emu_add_f32(a, -b, ROUNDED))
+FLOAT_OP(mul_directed, TWO, emu_mul_f32(a, b, ROUNDED))
+FLOAT_OP(fma_directed, THREE, emu_fma_f32(a, b, c, ROUNDED))
+FLOAT_OP(div_directed, TWO, emu_div_f32(a, b, ROUNDED))
+FLOAT_OP(sqrt_directed, ONE, emu_sqrt_f32(a, ROUNDED))
+FLOAT_OP(rcp_directed, ONE, emu_div_f32(1.0f, a, ROUNDED))
+
+#define CHOOSE(name)                                                                                                   \
+    static emu_execute_fn choose_##name(const struct emu_form *form) {                                                 \
+        uint8_t rounding = form->words[EMU_GROUP_ROUNDING];                                                            \
+        bool directed = rounding == EMU_W_RZ || rounding == EMU_W_RM || rounding == EMU_W_RP;                          \
+        return directed ? name##_directed : name##_f32;                                                                \
+    }
+CHOOSE(add)
+CHOOSE(sub)
+CHOOSE(mul)
+CHOOSE(fma)
+CHOOSE(div)
+CHOOSE(sqrt)
+CHOOSE(rcp)
+
+FLOAT_OP(rsqrt_approx, ONE, (float)(1.0 / sqrt((double)a)))
+FLOAT_OP(ex2_approx, ONE, (float)exp2((double)a))
+FLOAT_OP(lg2_approx, ONE, (float)log2((double)a))
+FLOAT_OP(sin_approx, ONE, (float)sin((double)a))
+FLOAT_OP(cos_approx, ONE, (float)cos((double)a))
+FLOAT_OP(tanh_approx, ONE, (float)tanh((double)a))
+
+// min and max: a number wins over NaN, or with .NaN loses; -0 is below +0.
+static inline float least(float a, float b) {
+    if (a != a) return b;
+    if (b != b) return a;
+    return a < b || (a == b && (emu_bits(a) >> 31) != 0) ? a : b;
+}
+static inline float greatest(float a, float b) {
+    if (a != a) return b;
+    if (b != b) return a;
+    return a > b || (a == b && (emu_bits(a) >> 31) == 0) ? a : b;
+}
+static inline float chosen(const struct emu_instruction *instruction, float a, float b, bool is_max) {
+    uint32_t sign = (emu_bits(a) ^ emu_bits(b)) & 0x80000000u;
+    if (EMU_FLAG(NAN_FLAG) && (a != a || b != b)) return emu_float(EMU_NAN_F32);
+    if (EMU_FLAG(ABS)) a = fabsf(a), b = fabsf(b);
+    float result = is_max ? greatest(a, b) : least(a, b);
+    return EMU_FLAG(XORSIGN) ? emu_float((emu_bits(result) & 0x7fffffffu) | sign) : result;
+}
+FLOAT_OP(min_f32, TWO, chosen(instruction, a, b, false))
+FLOAT_OP(max_f32, TWO, chosen(instruction, a, b, true))
+
+// These only touch the sign: NaN keeps its bits.
+#define SIGN_OP(name, expression)                                                                                      \
+    EMU_EXECUTE(name) {                                                                                                \
+        uint32_t *d = EMU_32(0);                                                                                       \
+        const uint32_t *as = EMU_32(1);                                                                                \
+        bool flush = EMU_FLAG(FTZ);                                                                                    \
         EMU_EACH_LANE({                                                                                                \
-            uint32_t a = pa[lane];                                                                                     \
-            d[lane] = (expression);                                                                                    \
+            uint32_t a = flush ? emu_bits(emu_flush(emu_float(as[lane]))) : as[lane];                                  \
+            d[lane] = expression;                                                                                      \
         });                                                                                                            \
     }
-#define BINARY(name, expression)                                                                                       \
+SIGN_OP(abs_f32, a & 0x7fffffffu)
+SIGN_OP(neg_f32, a ^ 0x80000000u)
+EMU_BINARY(copysign_f32, EMU_T_U32, (a & 0x80000000u) | (b & 0x7fffffffu))
+EMU_BINARY(copysign_f64, EMU_T_U64, (a & 0x8000000000000000u) | (b & 0x7fffffffffffffffu))
+EMU_UNARY(abs_f64, EMU_T_U64, a & 0x7fffffffffffffffu)
+EMU_UNARY(neg_f64, EMU_T_U64, a ^ 0x8000000000000000u)
+
+static inline uint64_t canonical(double value) {
+    return value != value ? 0x7fffffffffffffffu : emu_double_bits(value);
+}
+#define DOUBLE(i) emu_double(EMU_64(i)[lane])
+#define DOUBLE_OP(name, expression)                                                                                    \
     EMU_EXECUTE(name) {                                                                                                \
-        uint32_t *d = EMU_U32(0);                                                                                      \
-        const uint32_t *pa = EMU_U32(1), *pb = EMU_U32(2);                                                             \
-        EMU_EACH_LANE({                                                                                                \
-            uint32_t a = pa[lane], b = pb[lane];                                                                       \
-            d[lane] = (expression);                                                                                    \
-        });                                                                                                            \
+        uint64_t *d = EMU_64(0);                                                                                       \
+        EMU_EACH_LANE({ d[lane] = canonical(expression); });                                                           \
     }
-#define TERNARY(name, expression)                                                                                      \
-    EMU_EXECUTE(name) {                                                                                                \
-        uint32_t *d = EMU_U32(0);                                                                                      \
-        const uint32_t *pa = EMU_U32(1), *pb = EMU_U32(2), *pc = EMU_U32(3);                                           \
-        EMU_EACH_LANE({                                                                                                \
-            uint32_t a = pa[lane], b = pb[lane], c = pc[lane];                                                         \
-            d[lane] = (expression);                                                                                    \
-        });                                                                                                            \
+DOUBLE_OP(add_f64, DOUBLE(1) + DOUBLE(2))
+DOUBLE_OP(sub_f64, DOUBLE(1) - DOUBLE(2))
+DOUBLE_OP(mul_f64, DOUBLE(1) * DOUBLE(2))
+DOUBLE_OP(fma_f64, fma(DOUBLE(1), DOUBLE(2), DOUBLE(3)))
+DOUBLE_OP(div_f64, DOUBLE(1) / DOUBLE(2))
+DOUBLE_OP(sqrt_f64, sqrt(DOUBLE(1)))
+DOUBLE_OP(rcp_f64, 1.0 / DOUBLE(1))
+DOUBLE_OP(rsqrt_f64, 1.0 / sqrt(DOUBLE(1)))
+DOUBLE_OP(min_f64, fmin(DOUBLE(1), DOUBLE(2)))
+DOUBLE_OP(max_f64, fmax(DOUBLE(1), DOUBLE(2)))
+
+EMU_EXECUTE(testp) {
+    bool wide = instruction->form.types[0] == EMU_F64;
+    uint32_t result = 0;
+    for (uint32_t lane = 0; lane < EMU_LANES; lane++) {
+        double a = wide ? emu_double(EMU_64(1)[lane]) : (double)emu_float(EMU_32(1)[lane]);
+        double lowest = wide ? 2.2250738585072014e-308 : 1.1754943508222875e-38;
+        bool yes = false;
+        switch (EMU_WORD_OF(MODE)) {
+        case EMU_W_FINITE: yes = isfinite(a); break;
+        case EMU_W_INFINITE: yes = isinf(a); break;
+        case EMU_W_NUMBER: yes = !isnan(a); break;
+        case EMU_W_NOTANUMBER: yes = isnan(a); break;
+        case EMU_W_NORMAL: yes = isfinite(a) && fabs(a) >= lowest; break;
+        default: yes = a != 0 && fabs(a) < lowest; break;
+        }
+        result |= (uint32_t)yes << lane;
     }
-
-#define F(x) emu_float(x)
-
-// NaN results are the canonical 0x7fffffff on NVIDIA hardware.
-static inline uint32_t canonical(float value) {
-    return value != value ? 0x7fffffffu : emu_bits(value);
+    emu_set_predicate(&EMU_PREDICATE(0), mask, result);
 }
 
-BINARY(add_f32, canonical(F(a) + F(b)))
-BINARY(sub_f32, canonical(F(a) - F(b)))
-BINARY(mul_f32, canonical(F(a) * F(b)))
-BINARY(div_f32, canonical(F(a) / F(b)))
-TERNARY(fma_f32, canonical(fmaf(F(a), F(b), F(c))))
-UNARY(sqrt_f32, canonical(sqrtf(F(a))))
-UNARY(rcp_f32, canonical(1.0f / F(a)))
-UNARY(abs_f32, a & 0x7fffffffu)
-UNARY(neg_f32, a ^ 0x80000000u)
-BINARY(copysign_f32, (a & 0x80000000u) | (b & 0x7fffffffu))
-
-// A NaN loses against a number; -0 is less than +0.
-static inline uint32_t minimum(uint32_t a, uint32_t b) {
-    if (F(a) != F(a)) return F(b) != F(b) ? 0x7fffffffu : b;
-    if (F(b) != F(b)) return a;
-    if (F(a) == F(b)) return a | b;
-    return F(a) < F(b) ? a : b;
-}
-
-static inline uint32_t maximum(uint32_t a, uint32_t b) {
-    if (F(a) != F(a)) return F(b) != F(b) ? 0x7fffffffu : b;
-    if (F(b) != F(b)) return a;
-    if (F(a) == F(b)) return a & b;
-    return F(a) > F(b) ? a : b;
-}
-
-BINARY(min_f32, minimum(a, b))
-BINARY(max_f32, maximum(a, b))
-
-TERNARY(fma_bf16x2, emu_bf16_fma(a & 0xffff, b & 0xffff, c & 0xffff) | emu_bf16_fma(a >> 16, b >> 16, c >> 16) << 16)
-BINARY(cvt_bf16x2_f32, emu_bf16_round(F(a)) << 16 | emu_bf16_round(F(b)))
-BINARY(cvt_f16x2_f32, emu_f16_round(F(a)) << 16 | emu_f16_round(F(b)))
-UNARY(cvt_bf16_f32, emu_bf16_round(F(a)))
-UNARY(cvt_f32_f16, emu_bits(emu_f16_value(a & 0xffff)))
-UNARY(cvt_f32_u32, emu_bits((float)a))
-UNARY(cvt_f32_s32, emu_bits((float)(int32_t)a))
-
-// To integers: saturating, NaN to 0 (PTX ISA "cvt").
-static inline uint32_t to_s32(float value) {
-    if (value != value) return 0;
-    if (value >= 2147483648.0f) return 0x7fffffffu;
-    if (value < -2147483648.0f) return 0x80000000u;
-    return (uint32_t)(int32_t)value;
-}
-
-static inline uint32_t to_u32(float value) {
-    if (value != value || value <= 0) return 0;
-    return value >= 4294967296.0f ? UINT32_MAX : (uint32_t)value;
-}
-
-UNARY(cvt_s32_f32, to_s32(truncf(F(a))))
-UNARY(cvt_u32_f32, to_u32(truncf(F(a))))
-UNARY(cvt_floor_s32_f32, to_s32(floorf(F(a))))
-UNARY(cvt_nearest_s32_f32, to_s32(nearbyintf(F(a))))
+#define ROW .instruction_class = EMU_CLASS_FLOAT
+#define ROUND "rn|rz|rm|rp"
+static const struct emu_row rows[] = {
+    {"add", "?" ROUND " ?ftz ?sat f32", "d0 s0 s0", .choose = choose_add, ROW},
+    {"sub", "?" ROUND " ?ftz ?sat f32", "d0 s0 s0", .choose = choose_sub, ROW},
+    {"mul", "?" ROUND " ?ftz ?sat f32", "d0 s0 s0", .choose = choose_mul, ROW},
+    {"fma", ROUND " ?ftz ?sat f32", "d0 s0 s0 s0", .choose = choose_fma, ROW},
+    {"mad", "?" ROUND " ?ftz ?sat f32", "d0 s0 s0 s0", .choose = choose_fma, ROW},
+    {"div", ROUND "|full|approx ?ftz f32", "d0 s0 s0", .choose = choose_div, ROW},
+    {"sqrt", ROUND "|approx ?ftz f32", "d0 s0", .choose = choose_sqrt, ROW},
+    {"rcp", ROUND "|approx ?ftz f32", "d0 s0", .choose = choose_rcp, ROW},
+    {"rsqrt", "approx ?ftz f32", "d0 s0", rsqrt_approx, ROW},
+    {"ex2", "approx ?ftz f32", "d0 s0", ex2_approx, ROW},
+    {"lg2", "approx ?ftz f32", "d0 s0", lg2_approx, ROW},
+    {"sin", "approx ?ftz f32", "d0 s0", sin_approx, ROW},
+    {"cos", "approx ?ftz f32", "d0 s0", cos_approx, ROW},
+    {"tanh", "approx f32", "d0 s0", tanh_approx, ROW},
+    {"min", "?ftz ?NaN ?xorsign ?abs f32", "d0 s0 s0", min_f32, ROW},
+    {"max", "?ftz ?NaN ?xorsign ?abs f32", "d0 s0 s0", max_f32, ROW},
+    {"abs", "?ftz f32", "d0 s0", abs_f32, ROW},
+    {"neg", "?ftz f32", "d0 s0", neg_f32, ROW},
+    {"copysign", "f32", "d0 s0 s0", copysign_f32, ROW},
+    {"testp", "finite|infinite|number|notanumber|normal|subnormal f32|f64", "dp s0", testp, ROW},
+    {"add", "?rn f64", "d0 s0 s0", add_f64, ROW},
+    {"sub", "?rn f64", "d0 s0 s0", sub_f64, ROW},
+    {"mul", "?rn f64", "d0 s0 s0", mul_f64, ROW},
+    {"fma", "rn f64", "d0 s0 s0 s0", fma_f64, ROW},
+    {"mad", "rn f64", "d0 s0 s0 s0", fma_f64, ROW},
+    {"div", "rn f64", "d0 s0 s0", div_f64, ROW},
+    {"sqrt", "rn f64", "d0 s0", sqrt_f64, ROW},
+    {"rcp", "rn f64", "d0 s0", rcp_f64, ROW},
+    {"rcp", "approx ftz f64", "d0 s0", rcp_f64, ROW},
+    {"rsqrt", "approx ?ftz f64", "d0 s0", rsqrt_f64, ROW},
+    {"min", "f64", "d0 s0 s0", min_f64, ROW},
+    {"max", "f64", "d0 s0 s0", max_f64, ROW},
+    {"abs", "f64", "d0 s0", abs_f64, ROW},
+    {"neg", "f64", "d0 s0", neg_f64, ROW},
+    {"copysign", "f64", "d0 s0 s0", copysign_f64, ROW},
+};
+EMU_ROWS(emu_rows_float, rows);

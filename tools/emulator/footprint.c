@@ -1,22 +1,21 @@
+// Byte ranges by kind of access. Each list is sorted and merged up to a mark, with newcomers after it that are merged
+// in when there are many, or when the list is read.
 #include <stdlib.h>
 #include <string.h>
 
 #include "machine.h"
 
-// Byte ranges by kind of access. Neighbouring accesses are merged as they come; the rest is sorted and merged when the
-// list has doubled.
 struct range {
     uintptr_t first, end;
 };
 
 struct ranges {
     struct range *list;
-    size_t count, capacity, merged; // merged: the count after the last merge
+    size_t count, capacity, sorted;
 };
 
 struct emu_footprint {
     struct ranges kinds[3]; // by enum emu_access_kind
-    bool failed;            // memory ran out: what is missing cannot conflict
 };
 
 struct emu_footprint *emu_footprint_create(void) {
@@ -29,78 +28,120 @@ void emu_footprint_destroy(struct emu_footprint *footprint) {
     free(footprint);
 }
 
+void emu_footprint_clear(struct emu_footprint *footprint) {
+    for (int kind = 0; kind < 3; kind++) footprint->kinds[kind].count = footprint->kinds[kind].sorted = 0;
+}
+
 static int compare(const void *a, const void *b) {
     const struct range *x = a, *y = b;
     return (x->first > y->first) - (x->first < y->first);
 }
 
-static void merge(struct ranges *ranges) {
+// Ranges that touch become one.
+static size_t merge_sorted(struct range *list, size_t count) {
     size_t kept = 0;
-    if (ranges->count > 1) qsort(ranges->list, ranges->count, sizeof(*ranges->list), compare);
-    for (size_t i = 0; i < ranges->count; i++) {
-        struct range range = ranges->list[i];
-        if (kept > 0 && range.first <= ranges->list[kept - 1].end) {
-            if (range.end > ranges->list[kept - 1].end) ranges->list[kept - 1].end = range.end;
+    for (size_t i = 0; i < count; i++) {
+        if (kept > 0 && list[i].first <= list[kept - 1].end) {
+            if (list[i].end > list[kept - 1].end) list[kept - 1].end = list[i].end;
         } else {
-            ranges->list[kept++] = range;
+            list[kept++] = list[i];
         }
     }
-    ranges->count = ranges->merged = kept;
+    return kept;
 }
 
-void emu_footprint_add(struct emu_footprint *footprint, uintptr_t address, size_t bytes, enum emu_access_kind kind) {
-    struct ranges *ranges = &footprint->kinds[kind];
-    struct range range = {address, address + bytes};
-    if (bytes == 0) return;
-    // The last few, since the accesses of one instruction come in a few runs.
-    for (size_t i = 1; i <= 4 && i <= ranges->count; i++) {
-        struct range *last = &ranges->list[ranges->count - i];
+static void settle(struct ranges *ranges) {
+    if (ranges->sorted == ranges->count) return;
+    struct range *tail = ranges->list + ranges->sorted;
+    size_t tail_count = ranges->count - ranges->sorted;
+    qsort(tail, tail_count, sizeof(*tail), compare);
+    tail_count = merge_sorted(tail, tail_count);
+    struct range *copy = malloc(tail_count * sizeof(*copy));
+    if (copy == NULL) { // slower, without memory
+        ranges->count = ranges->sorted + tail_count;
+        qsort(ranges->list, ranges->count, sizeof(*ranges->list), compare);
+    } else { // from the end: what is not yet moved is never overwritten
+        memcpy(copy, tail, tail_count * sizeof(*copy));
+        size_t a = ranges->sorted, b = tail_count, to = a + b;
+        ranges->count = to;
+        while (b > 0) {
+            bool from_a = a > 0 && ranges->list[a - 1].first > copy[b - 1].first;
+            ranges->list[--to] = from_a ? ranges->list[--a] : copy[--b];
+        }
+        free(copy);
+    }
+    ranges->count = ranges->sorted = merge_sorted(ranges->list, ranges->count);
+}
+
+static void add(struct ranges *ranges, struct range range) {
+    // The last few newcomers, since the accesses of one instruction come in a few runs.
+    for (size_t i = ranges->count, tried = 0; i > ranges->sorted && tried < 4; i--, tried++) {
+        struct range *last = &ranges->list[i - 1];
         if (range.first > last->end || range.end < last->first) continue;
         if (range.first < last->first) last->first = range.first;
         if (range.end > last->end) last->end = range.end;
         return;
     }
-    if (ranges->count > 1024 && ranges->count > 2 * ranges->merged) merge(ranges);
+    if (ranges->count - ranges->sorted > 512 + ranges->sorted) settle(ranges);
     if (ranges->count == ranges->capacity) {
         size_t capacity = ranges->capacity * 2 + 64;
         struct range *list = realloc(ranges->list, capacity * sizeof(*list));
-        if (list == NULL) {
-            footprint->failed = true;
-            return;
-        }
+        if (list == NULL) return; // what is missing conflicts with nothing
         ranges->list = list;
         ranges->capacity = capacity;
     }
     ranges->list[ranges->count++] = range;
 }
 
-static bool overlap(const struct ranges *a, const struct ranges *b, uintptr_t *address) {
-    for (size_t i = 0, j = 0; i < a->count && j < b->count;) {
-        const struct range *x = &a->list[i], *y = &b->list[j];
-        if (x->first < y->end && y->first < x->end) {
-            *address = x->first > y->first ? x->first : y->first;
-            return true;
-        }
-        if (x->end <= y->end) {
-            i++;
+void emu_footprint_add(struct emu_footprint *footprint, uintptr_t address, size_t bytes, enum emu_access_kind kind) {
+    if (bytes > 0) add(&footprint->kinds[kind], (struct range){address, address + bytes});
+}
+
+void emu_footprint_merge(struct emu_footprint *to, struct emu_footprint *from) {
+    for (int kind = 0; kind < 3; kind++) {
+        settle(&from->kinds[kind]);
+        for (size_t i = 0; i < from->kinds[kind].count; i++) add(&to->kinds[kind], from->kinds[kind].list[i]);
+    }
+}
+
+// The first range of the sorted list that ends after the address.
+static size_t find_after(const struct ranges *ranges, uintptr_t address) {
+    size_t low = 0, high = ranges->count;
+    while (low < high) {
+        size_t middle = (low + high) / 2;
+        if (ranges->list[middle].end > address) {
+            high = middle;
         } else {
-            j++;
+            low = middle + 1;
         }
+    }
+    return low;
+}
+
+static bool overlap(const struct ranges *few, const struct ranges *many, uintptr_t *address) {
+    for (size_t i = 0; i < few->count; i++) {
+        const struct range *x = &few->list[i];
+        size_t at = find_after(many, x->first);
+        if (at == many->count || many->list[at].first >= x->end) continue;
+        *address = x->first > many->list[at].first ? x->first : many->list[at].first;
+        return true;
     }
     return false;
 }
 
 bool emu_footprint_conflict(const struct emu_footprint *a, const struct emu_footprint *b, uintptr_t *address) {
-    // Merging changes no meaning, only the order of the lists.
+    // Settling changes no meaning, only the order of the lists.
     for (int kind = 0; kind < 3; kind++) {
-        merge((struct ranges *)&a->kinds[kind]);
-        merge((struct ranges *)&b->kinds[kind]);
+        settle((struct ranges *)&a->kinds[kind]);
+        settle((struct ranges *)&b->kinds[kind]);
     }
     for (int x = 0; x < 3; x++) {
         for (int y = 0; y < 3; y++) {
-            bool harmless =
-                (x == EMU_ACCESS_READ && y == EMU_ACCESS_READ) || (x == EMU_ACCESS_ATOMIC && y == EMU_ACCESS_ATOMIC);
-            if (!harmless && overlap(&a->kinds[x], &b->kinds[y], address)) return true;
+            bool both_read = x == EMU_ACCESS_READ && y == EMU_ACCESS_READ;
+            bool both_atomic = x == EMU_ACCESS_ATOMIC && y == EMU_ACCESS_ATOMIC;
+            const struct ranges *p = &a->kinds[x], *q = &b->kinds[y];
+            if (both_read || both_atomic) continue;
+            if (p->count <= q->count ? overlap(p, q, address) : overlap(q, p, address)) return true;
         }
     }
     return false;

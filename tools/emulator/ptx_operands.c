@@ -1,141 +1,241 @@
-// Operands: registers, constants, special registers, addresses.
+// Operands, as a row of the table asks for them.
 #include <stdlib.h>
 #include <string.h>
 
-#include "ptx_reader.h"
+#include "ptx_parser.h"
 
-static const char *const class_names[] = {"a predicate", "a 16- or 32-bit register", "a 64-bit register"};
+struct spec {       // one word of emu_row.operands
+    char direction; // d, s, i, a, l, |
+    enum emu_type type;
+    unsigned bits;
+    bool wider, optional;
+    unsigned count; // in braces; 0: none
+};
 
-// A constant's value in each of 32 lanes, among the kernel's constants; equal ones share a place.
-struct emu_operand emu_constant(struct emu_reader *reader, uint64_t value, enum emu_register_class register_class) {
-    struct emu_kernel *kernel = reader->kernel;
-    uint8_t lanes[256];
-    uint32_t bytes = register_class == EMU_REGISTER_64 ? 256 : (register_class == EMU_REGISTER_32 ? 128 : 32);
-    memset(lanes, 0, sizeof(lanes));
-    for (uint32_t lane = 0; lane < 32; lane++) {
-        if (register_class == EMU_REGISTER_64) memcpy(lanes + lane * 8, &value, 8);
-        if (register_class == EMU_REGISTER_32) memcpy(lanes + lane * 4, &value, 4);
+static enum emu_type type_of_bits(unsigned bits) {
+    switch (bits) {
+    case 1: return EMU_PRED;
+    case 8: return EMU_B8;
+    case 16: return EMU_B16;
+    case 64: return EMU_B64;
+    case 128: return EMU_B128;
+    default: return EMU_B32;
     }
-    if (register_class == EMU_REGISTER_PREDICATE) memset(lanes, value != 0 ? 0xff : 0, 4);
-    for (uint32_t offset = 0; offset + bytes <= kernel->constant_bytes; offset += 32) {
-        if (memcmp(kernel->constants + offset, lanes, bytes) == 0)
-            return (struct emu_operand){offset, true, register_class};
-    }
-    uint8_t *grown = realloc(kernel->constants, kernel->constant_bytes + bytes);
-    if (grown == NULL) emu_refuse(reader, reader->at, "the emulator has no memory for a constant");
-    kernel->constants = grown;
-    memcpy(grown + kernel->constant_bytes, lanes, bytes);
-    kernel->constant_bytes += bytes;
-    return (struct emu_operand){kernel->constant_bytes - bytes, true, register_class};
 }
 
-// The register of that name, the innermost scope's first.
-static bool find_register(const struct emu_reader *reader, const char *name, struct emu_operand *operand) {
-    for (size_t i = reader->num_registers; i > 0; i--) {
-        const struct emu_register_name *row = &reader->registers[i - 1];
-        size_t length = strlen(row->prefix);
-        uint32_t idx = 0;
-        if (row->count == 0) {
-            if (strcmp(name, row->prefix) != 0) continue;
-        } else {
-            char *end;
-            if (strncmp(name, row->prefix, length) != 0 || name[length] < '0' || name[length] > '9') continue;
-            unsigned long number = strtoul(name + length, &end, 10);
-            if (*end != '\0' || number >= row->count) continue;
-            idx = (uint32_t)number;
+static enum emu_type twice(enum emu_type type) {
+    switch (type) {
+    case EMU_U16: return EMU_U32;
+    case EMU_S16: return EMU_S32;
+    case EMU_U32: return EMU_U64;
+    case EMU_S32: return EMU_S64;
+    default: return EMU_B64;
+    }
+}
+
+static const char *read_spec(const char *text, const struct emu_form *form, struct spec *spec) {
+    *spec = (struct spec){.direction = *text++};
+    char *end;
+    if (*text == 'p') {
+        spec->type = EMU_PRED;
+        text++;
+    } else if (*text == 'w') {
+        spec->type = twice((enum emu_type)form->types[0]);
+        text++;
+    } else if (*text >= '0' && *text <= '9') {
+        unsigned long number = strtoul(text, &end, 10);
+        spec->type = number < 3 ? (enum emu_type)form->types[number] : type_of_bits((unsigned)number);
+        text = end;
+    }
+    spec->bits = emu_type_bits(spec->type);
+    for (; *text != '\0' && *text != ' '; text++) {
+        if (*text == '+') spec->wider = true;
+        if (*text == '?') spec->optional = true;
+        if (*text == '*') {
+            spec->count = text[1] == 'v' ? form->count : (unsigned)strtoul(text + 1, &end, 10);
+            if (text[1] == 'v' && form->words[EMU_GROUP_VECTOR] == EMU_W_NONE) spec->count = 0;
         }
-        uint32_t each =
-            row->register_class == EMU_REGISTER_PREDICATE ? 4 : (row->register_class == EMU_REGISTER_64 ? 256 : 128);
-        *operand = (struct emu_operand){row->first_offset + idx * each, false, row->register_class};
-        return true;
     }
-    return false;
+    return text + strspn(text, " ");
 }
 
-static const char *const special_names[EMU_NUM_SPECIALS] = {
-    "",         "%tid.x",   "%tid.y",    "%tid.z",    "%ntid.x",   "%ntid.y", "%ntid.z", "%ctaid.x",
-    "%ctaid.y", "%ctaid.z", "%nctaid.x", "%nctaid.y", "%nctaid.z", "%laneid", "%warpid"};
-
-// Special registers become registers of the warp that the machine fills before it starts.
-static bool find_special(struct emu_reader *reader, const char *name, struct emu_operand *operand) {
-    for (int i = 1; i < EMU_NUM_SPECIALS; i++) {
-        if (strcmp(special_names[i], name) != 0) continue;
-        struct emu_kernel *kernel = reader->kernel;
-        if (kernel->special_offsets[i] == 0) {
-            kernel->register_bytes = (kernel->register_bytes + 31) / 32 * 32;
-            kernel->special_offsets[i] = kernel->register_bytes;
-            kernel->register_bytes += 128;
-        }
-        *operand = (struct emu_operand){kernel->special_offsets[i], false, EMU_REGISTER_32};
-        return true;
-    }
-    return false;
+static void add(struct emu_operands *read, uint32_t operand) {
+    if (read->count < sizeof(read->list) / sizeof(read->list[0])) read->list[read->count++] = operand;
 }
 
-// What an address constant's name stands for: a variable's address, or a parameter's offset.
-static bool find_symbol(struct emu_reader *reader, const char *name, int64_t *value) {
-    const struct emu_variable *variable = emu_find_variable(reader->module, name);
-    int parameter = emu_find_parameter(reader, name);
-    if (parameter >= 0) {
-        *value = (int64_t)reader->kernel->parameter_offsets[parameter];
-        return true;
+static void check_bits(struct emu_parser *parser, const struct emu_token *name, unsigned wanted, bool wider,
+                       unsigned met) {
+    if (met == wanted || (wider && met >= wanted && wanted != 1)) return;
+    emu_parser_fail(parser, name, "register %.*s has %u bits where %u are wanted", (int)name->length, name->text, met,
+                    wanted);
+}
+
+uint32_t emu_parse_register(struct emu_parser *parser, unsigned bits, bool wider, unsigned *met) {
+    struct emu_token name = parser->lexer.token;
+    uint32_t operand = 0;
+    if (emu_lexer_take(&parser->lexer, "_")) { // nobody reads it
+        *met = bits;
+        return parser->sink;
     }
-    if (variable == NULL) return false;
-    *value = (int64_t)variable->address;
-    if (variable->space == EMU_SPACE_SHARED) {
-        size_t after_static = (reader->kernel->facts.static_shared_bytes + 127) / 128 * 128; // as machine.c lays it out
-        *value = EMU_SHARED_BASE + (int64_t)(variable->dynamic ? after_static : variable->address);
+    if (name.kind != EMU_TOKEN_WORD || !emu_register_find(parser, &name, &operand, met)) {
+        emu_parser_fail(parser, &name, "expected a register here");
+        return 0;
     }
+    check_bits(parser, &name, bits, wider, *met);
+    emu_lexer_advance(&parser->lexer);
+    return operand;
+}
+
+// A variable's name stands for its address in its own space.
+static bool variable_address(struct emu_parser *parser, const struct emu_token *name, struct emu_symbol **symbol,
+                             uint64_t *address) {
+    *symbol = emu_symbol_find(parser, name, EMU_SYMBOL_VARIABLE);
+    if (*symbol == NULL) return false;
+    emu_variable_place(parser, *symbol);
+    *address = (*symbol)->address;
     return true;
 }
 
-bool emu_next_is_register(struct emu_reader *reader, enum emu_register_class *register_class) {
-    const char *place = reader->at;
-    char word[EMU_WORD_BYTES];
-    struct emu_operand operand;
-    bool found = emu_take_word(reader, word) && find_register(reader, word, &operand);
-    reader->at = place;
-    if (found) *register_class = operand.register_class;
-    return found;
+uint32_t emu_parse_source(struct emu_parser *parser, enum emu_type type, unsigned bits, bool wider, unsigned *met) {
+    struct emu_token token = parser->lexer.token;
+    uint32_t operand = 0;
+    uint64_t value = 0;
+    struct emu_symbol *symbol;
+    *met = bits;
+    if (token.kind != EMU_TOKEN_WORD) {
+        emu_parse_number(parser, type, &value);
+        if (bits == 1) value = value != 0 ? 0xffffffffu : 0;
+        return bits == 1 ? emu_constant_operand(parser, value, 32, false)
+                         : emu_constant_operand(parser, value, bits, false);
+    }
+    if (emu_register_find(parser, &token, &operand, met) || emu_special_find(parser, &token, &operand, met)) {
+        // %tid.x may be read as 16 bits: its lanes hold numbers below 65536 in 32-bit words.
+        if (!emu_register_find(parser, &token, &operand, met) && bits == 16) *met = 16;
+        check_bits(parser, &token, bits, wider, *met);
+        emu_lexer_advance(&parser->lexer);
+        return operand;
+    }
+    if (emu_lexer_take(&parser->lexer, "WARP_SZ")) return emu_constant_operand(parser, 32, bits, false);
+    if (variable_address(parser, &token, &symbol, &value)) {
+        emu_lexer_advance(&parser->lexer);
+        if (emu_lexer_take(&parser->lexer, "+")) value += emu_parse_integer(parser);
+        return emu_constant_operand(parser, value, bits, symbol->is_dynamic);
+    }
+    emu_parser_fail(parser, &token, "\"%.*s\" is not declared", (int)token.length, token.text);
+    return 0;
 }
 
-struct emu_operand emu_read_operand(struct emu_reader *reader, enum emu_register_class wanted) {
-    char word[EMU_WORD_BYTES];
-    struct emu_operand operand;
-    int64_t value;
-    emu_skip_blanks(reader);
-    const char *place = reader->at;
-    if (emu_take_number(reader, &value)) return emu_constant(reader, (uint64_t)value, wanted);
-    if (strncmp(place, "_", 1) == 0 && !(place[1] == '_' || (place[1] >= 'A' && place[1] <= 'z'))) {
-        emu_refuse(reader, place, "the sink '_' is not supported");
+// "[register + 8]", "[name - 4]", "[16]".
+static void parse_address(struct emu_parser *parser, struct emu_instruction *instruction, struct emu_operands *read,
+                          int number) {
+    emu_lexer_expect(&parser->lexer, "[");
+    struct emu_token base = parser->lexer.token;
+    uint32_t operand = 0;
+    unsigned bits = 64;
+    uint64_t displacement = 0;
+    struct emu_symbol *symbol;
+    if (base.kind == EMU_TOKEN_WORD && emu_register_find(parser, &base, &operand, &bits)) {
+        if (bits < 32) emu_parser_fail(parser, &base, "an address of %u bits", bits);
+        emu_lexer_advance(&parser->lexer);
+    } else if (base.kind == EMU_TOKEN_WORD && variable_address(parser, &base, &symbol, &displacement)) {
+        emu_lexer_advance(&parser->lexer);
+        uint8_t *space = number == 0 ? &instruction->space : &instruction->second_space;
+        if (*space == EMU_SPACE_GENERIC || (*space == EMU_SPACE_PARAM && symbol->space == EMU_SPACE_LOCAL)) {
+            *space = (uint8_t)symbol->space;
+        }
+        if (*space != symbol->space) {
+            emu_parser_fail(parser, &base, "%.*s does not lie in the state space that the instruction names",
+                            (int)base.length, base.text);
+        }
+        operand = emu_constant_operand(parser, 0, 64, false);
+        if (symbol->is_dynamic) {
+            uint32_t *moving = emu_arena_push(&parser->module->arena, (void **)&parser->moving, &parser->num_moving,
+                                              &parser->moving_capacity, sizeof(*moving));
+            if (moving != NULL) *moving = ((uint32_t)parser->num_instructions - 1) * 2 + (uint32_t)number;
+        }
+    } else if (base.kind == EMU_TOKEN_NUMBER) {
+        displacement = emu_parse_integer(parser);
+        operand = emu_constant_operand(parser, 0, 64, false);
+    } else {
+        emu_parser_fail(parser, &base, "expected a register or a variable here");
+        return;
     }
-    emu_expect_word(reader, word);
-    if (find_register(reader, word, &operand) || find_special(reader, word, &operand)) {
-        if (operand.register_class == wanted) return operand;
-        emu_refuse(reader, place, "%s is %s, needs %s", word, class_names[operand.register_class], class_names[wanted]);
+    while (emu_lexer_is(&parser->lexer, "+") || emu_lexer_is(&parser->lexer, "-")) {
+        uint64_t more = 0;
+        emu_parse_number(parser, EMU_B64, &more);
+        displacement += more;
     }
-    if (!find_symbol(reader, word, &value)) emu_refuse(reader, place, "%s is not declared, or not supported", word);
-    if (emu_take(reader, '+')) value += emu_expect_number(reader);
-    return emu_constant(reader, (uint64_t)value, wanted);
+    if (number < 2) {
+        instruction->displacements[number] = (int64_t)displacement;
+        instruction->wide_address[number] = bits == 64;
+    }
+    add(read, operand);
+    // A tensor's coordinates: "[map, {x, y}]".
+    emu_lexer_expect(&parser->lexer, "]");
 }
 
-// "[register]", "[register+n]", "[name+n]".
-void emu_read_address(struct emu_reader *reader, struct emu_instruction *instruction) {
-    enum emu_register_class register_class;
-    int64_t value = 0;
-    emu_expect(reader, '[');
-    emu_skip_blanks(reader);
-    instruction->has_address = emu_next_is_register(reader, &register_class);
-    if (instruction->has_address) {
-        instruction->address = emu_read_operand(reader, register_class);
-    } else if (!emu_take_number(reader, &instruction->displacement)) {
-        char word[EMU_WORD_BYTES];
-        const char *place = reader->at;
-        emu_expect_word(reader, word);
-        if (!find_symbol(reader, word, &instruction->displacement))
-            emu_refuse(reader, place, "%s is not declared", word);
+static void parse_vector(struct emu_parser *parser, const struct spec *spec, struct emu_operands *read, unsigned *met) {
+    bool braces = spec->count > 1 || emu_lexer_is(&parser->lexer, "{"); // a list of one may go without
+    if (braces) emu_lexer_expect(&parser->lexer, "{");
+    for (unsigned i = 0; i < spec->count && !parser->lexer.failed; i++) {
+        if (i > 0) emu_lexer_expect(&parser->lexer, ",");
+        add(read, spec->direction == 'd' ? emu_parse_register(parser, spec->bits, spec->wider, met)
+                                         : emu_parse_source(parser, spec->type, spec->bits, spec->wider, met));
     }
-    if (emu_take(reader, '+')) value = emu_expect_number(reader);
-    instruction->displacement += value;
-    emu_expect(reader, ']');
+    if (braces) emu_lexer_expect(&parser->lexer, "}");
+}
+
+static void parse_label(struct emu_parser *parser, struct emu_instruction *instruction) {
+    struct emu_token name = parser->lexer.token;
+    if (name.kind != EMU_TOKEN_WORD) emu_parser_fail(parser, &name, "expected a label here");
+    (void)instruction;
+    emu_label_refer(parser, &name, (uint32_t)parser->num_instructions - 1, 0);
+    emu_lexer_advance(&parser->lexer);
+}
+
+static void parse_one(struct emu_parser *parser, struct emu_instruction *instruction, const struct spec *spec,
+                      struct emu_operands *read, int *addresses) {
+    unsigned met = spec->bits;
+    switch (spec->direction) {
+    case 'a': parse_address(parser, instruction, read, (*addresses)++); return;
+    case 'l': parse_label(parser, instruction); return;
+    default: break;
+    }
+    if (spec->count > 0) {
+        parse_vector(parser, spec, read, &met);
+    } else if (spec->direction == 'd' || spec->direction == '|') {
+        add(read, emu_parse_register(parser, spec->bits, spec->wider, &met));
+    } else if (spec->direction == 'i' && parser->lexer.token.kind == EMU_TOKEN_WORD) {
+        emu_parser_fail(parser, &parser->lexer.token, "expected a number here");
+    } else {
+        if (spec->bits == 1 && emu_lexer_take(&parser->lexer, "!")) instruction->negated = true;
+        add(read, emu_parse_source(parser, spec->type, spec->bits, spec->wider, &met));
+        instruction->source_bytes = (uint8_t)(met / 8);
+    }
+    if (read->count == 1 || spec->count >= read->count) instruction->register_bytes = (uint8_t)(met / 8);
+}
+
+void emu_parse_operands(struct emu_parser *parser, struct emu_instruction *instruction, const char *operands,
+                        struct emu_operands *read) {
+    int addresses = 0;
+    bool first = true;
+    while (*operands != '\0' && !parser->lexer.failed) {
+        struct spec spec;
+        operands = read_spec(operands, &instruction->form, &spec);
+        if (spec.direction == '|') {
+            if (emu_lexer_take(&parser->lexer, "|")) {
+                parse_one(parser, instruction, &spec, read, &addresses);
+            } else {
+                add(read, EMU_OPERAND_ABSENT);
+            }
+            continue;
+        }
+        if (spec.optional && emu_lexer_is(&parser->lexer, ";")) {
+            add(read, EMU_OPERAND_ABSENT);
+            continue;
+        }
+        if (!first) emu_lexer_expect(&parser->lexer, ",");
+        first = false;
+        parse_one(parser, instruction, &spec, read, &addresses);
+    }
 }

@@ -1,198 +1,27 @@
 #include "ptx_table.h"
 
-#include <string.h>
+#include <stdio.h>
 
-#include "exec.h"
+#define GROUPS(X)                                                                                                      \
+    X(integer)                                                                                                         \
+    X(bits)                                                                                                            \
+    X(compare) X(move) X(float) X(half) X(convert) X(pack) X(memory) X(atomic) X(copy) X(control) X(warp) X(matrix)    \
+        X(mma) X(mbarrier)
+#define DECLARE(name) extern const struct emu_row_group emu_rows_##name;
+GROUPS(DECLARE)
 
-#define INTEGER EMU_CLASS_INTEGER, EMU_SPACE_GENERIC
-#define FLOAT EMU_CLASS_FLOAT, EMU_SPACE_GENERIC
-#define CONTROL EMU_CLASS_CONTROL, EMU_SPACE_GENERIC
-#define TENSOR EMU_CLASS_TENSOR, EMU_SPACE_SHARED
-#define GLOBAL EMU_CLASS_MEMORY, EMU_SPACE_GLOBAL
-#define R(f) emu_execute_##f
+#define LIST(name) &emu_rows_##name,
+const struct emu_row_group *const emu_row_groups[] = {GROUPS(LIST)};
+const size_t emu_num_row_groups = sizeof(emu_row_groups) / sizeof(emu_row_groups[0]);
 
-const struct emu_row emu_rows[] = {
-    // Control
-    {"bar.sync", "n", R(barrier), CONTROL},
-    {"barrier.sync", "n", R(barrier), CONTROL},
-    {"bar.warp.sync", "r", R(warp_barrier), CONTROL},
-    {"vote.sync.ballot.b32", "rpr", R(vote_ballot), CONTROL},
-    {"vote.sync.any.pred", "ppr", R(vote_any), CONTROL},
-    {"vote.sync.all.pred", "ppr", R(vote_all), CONTROL},
-    {"shfl.sync.up.b32", "r?rrrr", R(shuffle_up), CONTROL},
-    {"shfl.sync.down.b32", "r?rrrr", R(shuffle_down), CONTROL},
-    {"shfl.sync.bfly.b32", "r?rrrr", R(shuffle_bfly), CONTROL},
-    {"shfl.sync.idx.b32", "r?rrrr", R(shuffle_idx), CONTROL},
-    // 16-bit integers
-    {"add.s16", "hhh", R(add_u16), INTEGER},
-    {"add.u16", "hhh", R(add_u16), INTEGER},
-    {"sub.s16", "hhh", R(sub_u16), INTEGER},
-    {"sub.u16", "hhh", R(sub_u16), INTEGER},
-    {"mul.lo.s16", "hhh", R(mul_lo_u16), INTEGER},
-    {"mul.lo.u16", "hhh", R(mul_lo_u16), INTEGER},
-    {"mul.wide.u16", "rhh", R(mul_wide_u16), INTEGER},
-    {"mul.wide.s16", "rhh", R(mul_wide_s16), INTEGER},
-    {"and.b16", "hhh", R(and_16), INTEGER},
-    {"or.b16", "hhh", R(or_16), INTEGER},
-    {"xor.b16", "hhh", R(xor_16), INTEGER},
-    {"not.b16", "hh", R(not_16), INTEGER},
-    {"shl.b16", "hhr", R(shl_16), INTEGER},
-    {"shr.u16", "hhr", R(shr_u16), INTEGER},
-    {"shr.s16", "hhr", R(shr_s16), INTEGER},
-    // 32-bit integers
-    {"add.s32", "rrr", R(add_u32), INTEGER},
-    {"add.u32", "rrr", R(add_u32), INTEGER},
-    {"sub.s32", "rrr", R(sub_u32), INTEGER},
-    {"sub.u32", "rrr", R(sub_u32), INTEGER},
-    {"mul.lo.s32", "rrr", R(mul_lo_u32), INTEGER},
-    {"mul.lo.u32", "rrr", R(mul_lo_u32), INTEGER},
-    {"mul.hi.s32", "rrr", R(mul_hi_s32), INTEGER},
-    {"mul.hi.u32", "rrr", R(mul_hi_u32), INTEGER},
-    {"mul.wide.s32", "lrr", R(mul_wide_s32), INTEGER},
-    {"mul.wide.u32", "lrr", R(mul_wide_u32), INTEGER},
-    {"mad.lo.s32", "rrrr", R(mad_lo_u32), INTEGER},
-    {"mad.lo.u32", "rrrr", R(mad_lo_u32), INTEGER},
-    {"mad.wide.s32", "lrrl", R(mad_wide_s32), INTEGER},
-    {"mad.wide.u32", "lrrl", R(mad_wide_u32), INTEGER},
-    {"div.s32", "rrr", R(div_s32), INTEGER},
-    {"div.u32", "rrr", R(div_u32), INTEGER},
-    {"rem.s32", "rrr", R(rem_s32), INTEGER},
-    {"rem.u32", "rrr", R(rem_u32), INTEGER},
-    {"min.s32", "rrr", R(min_s32), INTEGER},
-    {"max.s32", "rrr", R(max_s32), INTEGER},
-    {"min.u32", "rrr", R(min_u32), INTEGER},
-    {"max.u32", "rrr", R(max_u32), INTEGER},
-    {"abs.s32", "rr", R(abs_s32), INTEGER},
-    {"neg.s32", "rr", R(neg_s32), INTEGER},
-    {"not.b32", "rr", R(not_32), INTEGER},
-    {"and.b32", "rrr", R(and_32), INTEGER},
-    {"or.b32", "rrr", R(or_32), INTEGER},
-    {"xor.b32", "rrr", R(xor_32), INTEGER},
-    {"shl.b32", "rrr", R(shl_32), INTEGER},
-    {"shr.b32", "rrr", R(shr_u32), INTEGER},
-    {"shr.u32", "rrr", R(shr_u32), INTEGER},
-    {"shr.s32", "rrr", R(shr_s32), INTEGER},
-    {"popc.b32", "rr", R(popc_32), INTEGER},
-    {"clz.b32", "rr", R(clz_32), INTEGER},
-    {"brev.b32", "rr", R(brev_32), INTEGER},
-    {"bfi.b32", "rrrrr", R(bfi_32), INTEGER},
-    {"bfe.u32", "rrrr", R(bfe_u32), INTEGER},
-    {"bfe.s32", "rrrr", R(bfe_s32), INTEGER},
-    {"prmt.b32", "rrrr", R(prmt_32), INTEGER},
-    {"lop3.b32", "rrrrn", R(lop3_32), INTEGER},
-    {"shf.l.wrap.b32", "rrrr", R(shf_l_wrap), INTEGER},
-    {"shf.r.wrap.b32", "rrrr", R(shf_r_wrap), INTEGER},
-    // 64-bit integers
-    {"add.s64", "lll", R(add_u64), INTEGER},
-    {"add.u64", "lll", R(add_u64), INTEGER},
-    {"sub.s64", "lll", R(sub_u64), INTEGER},
-    {"sub.u64", "lll", R(sub_u64), INTEGER},
-    {"mul.lo.s64", "lll", R(mul_lo_u64), INTEGER},
-    {"mul.lo.u64", "lll", R(mul_lo_u64), INTEGER},
-    {"mul.hi.u64", "lll", R(mul_hi_u64), INTEGER},
-    {"mul.hi.s64", "lll", R(mul_hi_s64), INTEGER},
-    {"mad.lo.s64", "llll", R(mad_lo_u64), INTEGER},
-    {"mad.lo.u64", "llll", R(mad_lo_u64), INTEGER},
-    {"div.s64", "lll", R(div_s64), INTEGER},
-    {"div.u64", "lll", R(div_u64), INTEGER},
-    {"rem.s64", "lll", R(rem_s64), INTEGER},
-    {"rem.u64", "lll", R(rem_u64), INTEGER},
-    {"min.s64", "lll", R(min_s64), INTEGER},
-    {"max.s64", "lll", R(max_s64), INTEGER},
-    {"min.u64", "lll", R(min_u64), INTEGER},
-    {"max.u64", "lll", R(max_u64), INTEGER},
-    {"neg.s64", "ll", R(neg_s64), INTEGER},
-    {"not.b64", "ll", R(not_64), INTEGER},
-    {"and.b64", "lll", R(and_64), INTEGER},
-    {"or.b64", "lll", R(or_64), INTEGER},
-    {"xor.b64", "lll", R(xor_64), INTEGER},
-    {"shl.b64", "llr", R(shl_64), INTEGER},
-    {"shr.b64", "llr", R(shr_u64), INTEGER},
-    {"shr.u64", "llr", R(shr_u64), INTEGER},
-    {"shr.s64", "llr", R(shr_s64), INTEGER},
-    {"popc.b64", "rl", R(popc_64), INTEGER},
-    // Predicates
-    {"and.pred", "ppp", R(and_predicate), INTEGER},
-    {"or.pred", "ppp", R(or_predicate), INTEGER},
-    {"xor.pred", "ppp", R(xor_predicate), INTEGER},
-    {"not.pred", "pp", R(not_predicate), INTEGER},
-    {"mov.pred", "pp", R(mov_predicate), INTEGER},
-    // Floats
-    {"add.f32", "rrr", R(add_f32), FLOAT},
-    {"add.rn.f32", "rrr", R(add_f32), FLOAT},
-    {"sub.f32", "rrr", R(sub_f32), FLOAT},
-    {"sub.rn.f32", "rrr", R(sub_f32), FLOAT},
-    {"mul.f32", "rrr", R(mul_f32), FLOAT},
-    {"mul.rn.f32", "rrr", R(mul_f32), FLOAT},
-    {"div.rn.f32", "rrr", R(div_f32), FLOAT},
-    {"fma.rn.f32", "rrrr", R(fma_f32), FLOAT},
-    {"min.f32", "rrr", R(min_f32), FLOAT},
-    {"max.f32", "rrr", R(max_f32), FLOAT},
-    {"abs.f32", "rr", R(abs_f32), FLOAT},
-    {"neg.f32", "rr", R(neg_f32), FLOAT},
-    {"copysign.f32", "rrr", R(copysign_f32), FLOAT},
-    {"sqrt.rn.f32", "rr", R(sqrt_f32), FLOAT},
-    {"rcp.rn.f32", "rr", R(rcp_f32), FLOAT},
-    {"fma.rn.bf16x2", "rrrr", R(fma_bf16x2), FLOAT},
-    {"cvt.rn.bf16x2.f32", "rrr", R(cvt_bf16x2_f32), FLOAT},
-    {"cvt.rn.f16x2.f32", "rrr", R(cvt_f16x2_f32), FLOAT},
-    {"cvt.rn.bf16.f32", "hr", R(cvt_bf16_f32), FLOAT},
-    {"cvt.f32.f16", "rh", R(cvt_f32_f16), FLOAT},
-    {"cvt.rn.f32.u32", "rr", R(cvt_f32_u32), FLOAT},
-    {"cvt.rn.f32.u16", "rh", R(cvt_f32_u32), FLOAT},
-    {"cvt.rn.f32.s32", "rr", R(cvt_f32_s32), FLOAT},
-    {"cvt.rzi.s32.f32", "rr", R(cvt_s32_f32), FLOAT},
-    {"cvt.rzi.u32.f32", "rr", R(cvt_u32_f32), FLOAT},
-    {"cvt.rmi.s32.f32", "rr", R(cvt_floor_s32_f32), FLOAT},
-    {"cvt.rni.s32.f32", "rr", R(cvt_nearest_s32_f32), FLOAT},
-    // Integer conversions
-    {"cvt.s64.s32", "lr", R(widen_s32), INTEGER},
-    {"cvt.u64.s32", "lr", R(widen_s32), INTEGER},
-    {"cvt.u64.u32", "lr", R(widen_u32), INTEGER},
-    {"cvt.s64.u32", "lr", R(widen_u32), INTEGER},
-    {"cvt.u64.u16", "lh", R(widen_u32), INTEGER},
-    {"cvt.u32.u64", "rl", R(narrow), INTEGER},
-    {"cvt.s32.s64", "rl", R(narrow), INTEGER},
-    {"cvt.u32.u16", "rh", R(extend_u16), INTEGER},
-    {"cvt.s32.u16", "rh", R(extend_u16), INTEGER},
-    {"cvt.s32.s16", "rh", R(extend_s16), INTEGER},
-    {"cvt.u32.s16", "rh", R(extend_s16), INTEGER},
-    {"cvt.u16.u32", "hr", R(extend_u16), INTEGER},
-    {"cvt.u32.u8", "rr", R(extend_u8), INTEGER},
-    {"cvt.u16.u8", "hh", R(extend_u8), INTEGER},
-    {"cvt.s16.s8", "hh", R(extend_s8), INTEGER},
-    {"cvt.s32.s8", "rr", R(extend_s8), INTEGER},
-    {"cvta.to.global.u64", "ll", R(mov_64), INTEGER},
-    {"cvta.global.u64", "ll", R(mov_64), INTEGER},
-    {"cvta.shared.u64", "ll", R(shared_to_generic), INTEGER},
-    {"cvta.to.shared.u64", "ll", R(generic_to_shared), INTEGER},
-    // Memory
-    {"atom.global.add.u32", "rar", R(atomic_add_u32), GLOBAL},
-    {"atom.global.cas.b32", "rarr", R(atomic_cas_32), GLOBAL},
-    {"atom.global.exch.b32", "rar", R(atomic_exch_32), GLOBAL},
-    {"atom.global.max.s32", "rar", R(atomic_max_s32), GLOBAL},
-    {"red.global.add.u32", "ar", R(reduce_add_u32), GLOBAL},
-    {"red.global.add.f32", "ar", R(reduce_add_f32), GLOBAL},
-    {"red.relaxed.gpu.global.add.f32", "ar", R(reduce_add_f32), GLOBAL},
-    {"red.relaxed.gpu.global.add.v4.f32", "a{rrrr}", R(reduce_add_v4_f32), GLOBAL},
-    {"red.relaxed.gpu.global.add.noftz.f16x2", "ar", R(reduce_add_f16x2), GLOBAL},
-    {"red.relaxed.gpu.global.add.noftz.bf16x2", "ar", R(reduce_add_bf16x2), GLOBAL},
-    {"red.relaxed.gpu.global.add.noftz.v4.bf16x2", "a{rrrr}", R(reduce_add_v4_bf16x2), GLOBAL},
-    {"cp.async.cg.shared.global", "[r][l]nr", R(copy_async_16), EMU_CLASS_MEMORY, EMU_SPACE_SHARED},
-    {"cp.async.commit_group", "", R(copy_async_commit), EMU_CLASS_MEMORY, EMU_SPACE_SHARED},
-    {"cp.async.wait_group", "n", R(copy_async_wait), EMU_CLASS_MEMORY, EMU_SPACE_SHARED},
-    {"cp.async.wait_all", "", R(copy_async_wait_all), EMU_CLASS_MEMORY, EMU_SPACE_SHARED},
-    // Tensor cores
-    {"ldmatrix.sync.aligned.m8n8.x1.shared.b16", "{r}a", R(load_matrix_x1), TENSOR},
-    {"ldmatrix.sync.aligned.m8n8.x2.shared.b16", "{rr}a", R(load_matrix_x2), TENSOR},
-    {"ldmatrix.sync.aligned.m8n8.x4.shared.b16", "{rrrr}a", R(load_matrix_x4), TENSOR},
-    {"mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32", "{rrrr}{rrrr}{rr}{rrrr}", R(mma_m16n8k16_bf16), TENSOR},
-};
-const int emu_num_rows = sizeof(emu_rows) / sizeof(emu_rows[0]);
-
-const struct emu_row *emu_row_find(const char *name) {
-    for (int i = 0; i < emu_num_rows; i++) {
-        if (strcmp(emu_rows[i].name, name) == 0) return &emu_rows[i];
+void emu_rows_print(void (*line)(void *user, const char *text), void *user) {
+    char text[512];
+    for (size_t group = 0; group < emu_num_row_groups; group++) {
+        for (size_t i = 0; i < emu_row_groups[group]->count; i++) {
+            const struct emu_row *row = &emu_row_groups[group]->rows[i];
+            snprintf(text, sizeof(text), "%-14s %-60s %-24s sm_%d%s", row->name, row->form, row->operands,
+                     row->arch > 0 ? row->arch : 80, row->arch_a ? "a" : "");
+            line(user, text);
+        }
     }
-    return NULL;
 }

@@ -1,5 +1,4 @@
-// The table of supported instructions: exact spellings with their executor and the kinds of their operands. What has
-// many spellings (ld, st, setp, selp, mov, cvt between integers) is decoded from its parts in ptx_families.c.
+// The table of supported instructions, which the parser reads and the documentation prints.
 #ifndef MOEJIT_EMULATOR_PTX_TABLE_H
 #define MOEJIT_EMULATOR_PTX_TABLE_H
 
@@ -7,17 +6,33 @@
 
 struct emu_row {
     const char *name;
-    // One letter an operand: p predicate, h 16-bit, r 32-bit, l 64-bit register or constant; n a number known when the
-    // module is read; a an address in brackets; '{' and '}' around a vector; '?' before an optional "|p" of the
-    // destination.
+    const char *form; // a template of ptx_form.h
+    // The operands, with blanks between. A direction: d destination, s source, i a number, a address, l label; then
+    // what it is: 0, 1, 2 the n-th type of the form, w twice as wide as the first, a number of bits, p a predicate.
+    // Then '+' where the register may be wider than that, '*' and how many there are in braces (v: as the form says),
+    // '?' where it may be left out; "|p" a second predicate after a bar.
     const char *operands;
-    emu_execute_fn execute;
+    emu_execute_fn execute;        // one of the three
+    const emu_execute_fn *by_type; // by the form's first type, NULL where there is none
+    emu_execute_fn (*choose)(const struct emu_form *form);
     enum emu_class instruction_class;
-    enum emu_space space; // of an address
+    enum emu_flow flow;
+    enum emu_space space;
+    int arch;    // the first that has it; 0: all from sm_80
+    bool arch_a; // only with the letter
+    int members; // the operand that names the lanes, of EMU_FLOW_MEMBERS
 };
 
-extern const struct emu_row emu_rows[];
-extern const int emu_num_rows;
-const struct emu_row *emu_row_find(const char *name);
+// The rows of one file of executors.
+struct emu_row_group {
+    const struct emu_row *rows;
+    size_t count;
+};
+#define EMU_ROWS(name, list) const struct emu_row_group name = {list, sizeof(list) / sizeof((list)[0])}
+extern const struct emu_row_group *const emu_row_groups[];
+extern const size_t emu_num_row_groups;
+
+// Prints the table as lines "name  form  operands".
+void emu_rows_print(void (*line)(void *user, const char *text), void *user);
 
 #endif

@@ -1,102 +1,236 @@
-// A warp at work, and what executors may do: reach registers, report a finding.
+// A warp at work, and what executors may do: reach registers and memory, report a finding.
 #ifndef MOEJIT_EMULATOR_WARP_H
 #define MOEJIT_EMULATOR_WARP_H
 
+#include <string.h>
+
 #include "ptx.h"
+#include "ptx_table.h"
 
 #define EMU_LANES 32
 #define EMU_FULL_MASK 0xffffffffu
+#define EMU_NUM_BARRIERS 16
 
 struct emu_cta;
 
-struct emu_split { // lanes that are at the same place
-    uint32_t pc, mask;
-    bool waiting; // at a barrier
+enum emu_split_state {
+    EMU_SPLIT_READY,
+    EMU_SPLIT_MEMBERS, // at a warp-wide instruction, others of its lanes are not there yet
+    EMU_SPLIT_BARRIER, // its instruction is the barrier's
+    EMU_SPLIT_CLUSTER, // barrier.cluster.wait
 };
 
-struct emu_copy { // a cp.async on its way
-    uint32_t lane, group;
-    uint32_t destination, bytes, zeroed; // zeroed: bytes after them
-    uint8_t data[16];
+struct emu_split { // lanes that are at the same place
+    uint32_t pc, mask;
+    uint32_t state;   // enum emu_split_state
+    uint32_t barrier; // of EMU_SPLIT_BARRIER
+    uint32_t spins;   // backward branches since all splits of the warp had their turn
+};
+
+struct emu_copy {         // a cp.async on its way
+    uint32_t lane, group; // group: of that lane
+    uint32_t address;     // shared
+    const uint8_t *source;
+    uint8_t bytes, zeroed; // zeroed: bytes after them
+    int line;
 };
 
 struct emu_warp {
+    uint8_t *banks[2]; // registers, constants of the kernel
     struct emu_cta *cta;
     uint32_t index; // in the CTA
-    uint8_t *registers;
-    const uint8_t *constants;
-    struct emu_split splits[EMU_LANES]; // ascending by pc
+    uint32_t alive; // lanes that have not exited
+    struct emu_split splits[EMU_LANES];
     int num_splits;
-    uint32_t alive;                        // lanes that have not returned
+    bool stop;             // the instruction ends this turn of the warp: a finding, a failed wait
+    bool waits;            // its last turn ended with a failed wait
+    uint32_t failed_waits; // such turns since the launch's progress was ...
+    uint64_t progress;     // ... this
+    bool strong;           // the access under way is volatile, relaxed or stronger: others may make theirs beside it
     const struct emu_instruction *current; // for findings
+    const struct emu_allocation *last_allocation;
+    uint8_t *local;
+    uint8_t carry[EMU_LANES];
     struct emu_copy *copies;
     uint32_t num_copies, copies_capacity;
-    uint32_t groups[EMU_LANES]; // cp.async groups that each lane has committed
-    const struct emu_allocation *last_allocation;
+    uint32_t groups[EMU_LANES];   // cp.async groups that each lane has committed
+    struct emu_bulk_groups *bulk; // NULL until the first bulk group
+    struct emu_wgmma *wgmma;
+    // What this warp has seen of every warp of the CTA; then the same, of what a proxy fence made visible to
+    // asynchronous readers.
+    uint32_t *clocks;
 };
+
+struct emu_barrier {
+    uint32_t expected, arrived; // threads; expected 0: all that have not exited
+    uint32_t predicates;        // of barrier.red: threads whose predicate is set
+    uint32_t *clocks;           // of those that arrived
+};
+
+// Bytes of shared memory.
+enum emu_shared_state {
+    EMU_SHARED_UNWRITTEN,
+    EMU_SHARED_WRITTEN,
+    EMU_SHARED_COMING,   // an asynchronous copy is on its way
+    EMU_SHARED_MBARRIER, // for mbarrier operations only
+};
+
+struct emu_mbarrier { // at an offset of a CTA's shared memory (PTX ISA, "mbarrier")
+    uint32_t offset;
+    uint32_t phase; // how many are complete
+    uint32_t expected, pending;
+    int32_t transactions;
+    uint32_t *clocks; // of those that arrived in this phase and before; 2 * num_warps
+    uint32_t *seen;   // the same, as the last complete phase tells those that wait
+    struct emu_mbarrier *next;
+};
+
+struct emu_shared_word { // who touched bytes of shared memory: see exec_races.c
+    uint32_t writer, write_clock, readers, read_clock, reader;
+};
+
+struct emu_run;
+struct emu_cluster;
 
 struct emu_cta {
+    struct emu_run *run; // of a host thread
     const struct emu_launch *launch;
     const struct emu_kernel *kernel;
+    struct emu_cluster *cluster;
     unsigned index[3];
+    uint32_t rank; // in the cluster
     struct emu_warp *warps;
-    uint32_t num_warps, num_threads;
-    uint8_t *shared, *shared_written;
-    uint32_t shared_bytes;     // from EMU_SHARED_BASE
-    struct emu_shadow *shadow; // a word of shared memory each
-    uint32_t epoch;            // barriers passed by the whole CTA
-    uint32_t arrived;          // threads at the barrier
+    uint32_t num_warps, num_threads, alive_threads;
+    uint8_t *shared, *shared_written;      // one byte a byte: 1 written, 2 an asynchronous copy is on its way
+    uint32_t shared_bytes;                 // from EMU_SHARED_BASE
+    struct emu_shared_word *words, *bytes; // bytes: from the first access to part of a word on
+    struct emu_barrier barriers[EMU_NUM_BARRIERS];
+    struct emu_mbarrier *mbarriers;
+    uint32_t *clocks;       // storage of all warps' and barriers' clocks
+    uint32_t *fence_clocks; // of those that fenced
+    bool checks;
+};
+
+struct emu_cluster {
+    struct emu_cta *ctas;
+    uint32_t size, arrived, generation, waiting;
+    uint32_t arrived_threads;
+};
+
+// What the CTAs that one host thread runs have in common.
+struct emu_run {
+    const struct emu_launch *launch;
     struct emu_counters counters;
+    struct emu_footprint *footprint; // of the CTA that runs
+    uint64_t random, progress;       // progress: happenings that a waiting warp may wait for
+    bool fenced;                     // the CTA orders memory with others by fences of its own
     enum emu_outcome outcome;
-    emu_report_fn report;
-    void *user;
+    struct emu_reporter *reporter;
 };
 
-// Who touched a word of shared memory since the last barrier; see exec_shared.c.
-struct emu_shadow {
-    uint32_t write_epoch, read_epoch;
-    int16_t writer, reader; // warps; -2: several
-};
-
-static inline void *emu_lanes(const struct emu_warp *warp, const struct emu_operand *operand) {
-    uint8_t *base = operand->constant ? (uint8_t *)(uintptr_t)warp->constants : warp->registers;
-    return base + operand->offset;
+static inline void *emu_lanes(const struct emu_warp *warp, uint32_t operand) {
+    return warp->banks[operand >> 31] + (operand & 0x7fffffffu);
 }
 
-// The operand's lanes by type.
-#define EMU_U32(i) ((uint32_t *)emu_lanes(warp, &instruction->operands[i]))
-#define EMU_U64(i) ((uint64_t *)emu_lanes(warp, &instruction->operands[i]))
-#define EMU_PREDICATE(i) (*(uint32_t *)emu_lanes(warp, &instruction->operands[i]))
+// The operand's lanes by width.
+#define EMU_32(i) ((uint32_t *)emu_lanes(warp, instruction->operands[i]))
+#define EMU_64(i) ((uint64_t *)emu_lanes(warp, instruction->operands[i]))
+#define EMU_PREDICATE(i) (*(uint32_t *)emu_lanes(warp, instruction->operands[i]))
+#define EMU_HAS(i) (instruction->operands[i] != EMU_OPERAND_ABSENT)
+#define EMU_FLAG(name) emu_form_flag(&instruction->form, EMU_W_##name)
+#define EMU_WORD_OF(name) ((enum emu_word)instruction->form.words[EMU_GROUP_##name])
 
-// Statements for each lane of the mask; the compiler vectorises the whole warp.
+static inline void emu_set_predicate(uint32_t *predicate, uint32_t mask, uint32_t bits) {
+    *predicate = (*predicate & ~mask) | (bits & mask);
+}
+
+#if defined(__clang__)
+#define EMU_VECTORISE
+#else
+#define EMU_VECTORISE _Pragma("GCC ivdep")
+#endif
+
+// Statements for each lane of the mask. Lanes are independent, so a compiler may vectorise them.
 #define EMU_EACH_LANE(...)                                                                                             \
     do {                                                                                                               \
         if (mask == EMU_FULL_MASK) {                                                                                   \
-            for (int lane = 0; lane < EMU_LANES; lane++) __VA_ARGS__;                                                  \
+            EMU_VECTORISE                                                                                              \
+            for (uint32_t lane = 0; lane < EMU_LANES; lane++) __VA_ARGS__                                              \
         } else {                                                                                                       \
-            for (int lane = 0; lane < EMU_LANES; lane++) {                                                             \
-                if (mask >> lane & 1) __VA_ARGS__;                                                                     \
+            for (uint32_t lanes = mask; lanes != 0; lanes &= lanes - 1) {                                              \
+                uint32_t lane = (uint32_t)__builtin_ctz(lanes);                                                        \
+                __VA_ARGS__                                                                                            \
             }                                                                                                          \
         }                                                                                                              \
     } while (0)
 
+#define EMU_EXECUTE(name)                                                                                              \
+    static void name(struct emu_warp *warp, const struct emu_instruction *instruction, uint32_t mask)
+
 // Ends the launch with a sentence: kernel, line, block, thread and what.
-__attribute__((format(printf, 4, 5))) void emu_warp_finding(struct emu_warp *warp, int lane, enum emu_outcome outcome,
-                                                            const char *format, ...);
+__attribute__((format(printf, 4, 5))) void emu_warp_finding(struct emu_warp *warp, uint32_t lane,
+                                                            enum emu_outcome outcome, const char *format, ...);
 
-// Shared memory, with all checks (exec_shared.c). False, with a finding made, where the access is wrong.
-bool emu_shared_check(struct emu_warp *warp, int lane, uint64_t address, uint32_t bytes, enum emu_access_kind kind);
-void emu_shared_read(struct emu_warp *warp, uint64_t address, void *data, uint32_t bytes);
-void emu_shared_write(struct emu_warp *warp, uint64_t address, const void *data, uint32_t bytes);
+// Where the lanes' bytes are, after all checks; false, with a finding made, where one is wrong.
+struct emu_access {
+    uint64_t addresses[EMU_LANES];
+    uint8_t *pointers[EMU_LANES];
+};
+void emu_access_addresses(const struct emu_warp *warp, const struct emu_instruction *instruction, uint32_t mask,
+                          uint32_t operand, int which, struct emu_access *access);
+bool emu_access_check(struct emu_warp *warp, uint32_t mask, enum emu_space space, uint32_t bytes, uint32_t alignment,
+                      enum emu_access_kind kind, struct emu_access *access);
+// One lane's bytes of shared memory of this CTA or another of the cluster; NULL with a finding.
+uint8_t *emu_shared_check(struct emu_warp *warp, uint32_t lane, uint64_t address, uint32_t bytes, uint32_t alignment,
+                          enum emu_access_kind kind);
+uint8_t *emu_global_check(struct emu_warp *warp, uint32_t lane, uint64_t address, uint32_t bytes, uint32_t alignment,
+                          enum emu_access_kind kind);
+// The CTA and offset of a shared address; false when there is no such CTA.
+bool emu_shared_place(const struct emu_warp *warp, uint64_t address, struct emu_cta **cta, uint32_t *offset);
 
-// Global memory likewise (exec_global.c). The pointer, or NULL.
-void *emu_global_access(struct emu_warp *warp, int lane, uint64_t address, uint32_t bytes, enum emu_access_kind kind);
+// Order between warps of a CTA (exec_races.c).
+bool emu_race_check(struct emu_warp *warp, uint32_t lane, struct emu_cta *owner, uint32_t offset, uint32_t bytes,
+                    enum emu_access_kind kind);
+void emu_race_release(struct emu_warp *warp, uint32_t *clocks); // what warp has done so far is known to `clocks`
+void emu_race_acquire(struct emu_warp *warp, const uint32_t *clocks);
+void emu_race_warp_sync(struct emu_warp *warp);   // lanes of the warp have met
+void emu_race_proxy_fence(struct emu_warp *warp); // ordinary accesses so far, before asynchronous ones after it
+// Bytes that an asynchronous operation of this warp reads: ordinary writes must have been fenced for it.
+bool emu_race_check_proxy(struct emu_warp *warp, uint32_t lane, struct emu_cta *owner, uint32_t offset, uint32_t bytes,
+                          const char *reader);
+// Bytes that an asynchronous copy wrote in the name of a thread, with its clock when it was issued.
+void emu_race_async_write(struct emu_cta *owner, uint32_t offset, uint32_t bytes, uint32_t thread, uint32_t clock);
+uint32_t emu_race_num_clocks(const struct emu_cta *cta);
+void emu_race_fence(struct emu_warp *warp); // fences, acquire and release: order after all earlier fences of the CTA
 
-// The lanes' addresses of a memory instruction.
-void emu_warp_addresses(const struct emu_warp *warp, const struct emu_instruction *instruction,
-                        uint64_t addresses[EMU_LANES]);
+// mbarrier objects (exec_mbarrier.c). Arrivals and transactions return false with a finding; lane is for findings.
+struct emu_mbarrier *emu_mbarrier_find(struct emu_warp *warp, uint32_t lane, uint64_t address, struct emu_cta **owner);
+bool emu_mbarrier_arrive(struct emu_warp *warp, uint32_t lane, struct emu_cta *owner, struct emu_mbarrier *mbarrier,
+                         uint32_t count);
+bool emu_mbarrier_transact(struct emu_warp *warp, uint32_t lane, struct emu_cta *owner, struct emu_mbarrier *mbarrier,
+                           int32_t transactions);
+void emu_mbarriers_clear(struct emu_cta *cta);
 
-// Lands the copies of a lane whose group is at most `group`.
+// cp.async (exec_copy.c): lands copies of the lanes but for the newest `pending` groups.
 void emu_copies_land(struct emu_warp *warp, uint32_t mask, uint32_t pending);
+
+// Barriers of a CTA (machine_barrier.c): the lanes arrive; the split waits where it must.
+void emu_barrier_arrive(struct emu_warp *warp, struct emu_split *split, const struct emu_instruction *instruction);
+void emu_barriers_recount(struct emu_cta *cta); // after threads exited
+
+// A warp's turn (machine_warp.c): runs until the budget is spent, nothing can go on, or a wait fails.
+void emu_warp_run(struct emu_warp *warp, uint32_t budget);
+void emu_warp_start(struct emu_warp *warp);
+bool emu_warp_stuck(const struct emu_warp *warp); // cannot go on by itself, or has long waited in vain
+
+// CTAs (machine_cta.c).
+bool emu_cta_create(struct emu_cta *cta, struct emu_run *run);
+void emu_cta_destroy(struct emu_cta *cta);
+void emu_cta_start(struct emu_cta *cta, uint64_t number);
+
+// Findings (machine_finding.c).
+struct emu_reporter *emu_reporter_create(emu_report_fn report, void *user);
+void emu_reporter_destroy(struct emu_reporter *reporter);
+void emu_deadlock_report(struct emu_cluster *cluster);
 
 #endif

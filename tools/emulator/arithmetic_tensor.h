@@ -1,0 +1,25 @@
+// Sums of a tensor core: one step of a tile of 16 rows and 8 columns.
+#ifndef MOEJIT_EMULATOR_ARITHMETIC_TENSOR_H
+#define MOEJIT_EMULATOR_ARITHMETIC_TENSOR_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "machine.h"
+
+#define EMU_TENSOR_ROWS 16
+#define EMU_TENSOR_COLUMNS 8
+#define EMU_TENSOR_MAX_K 32
+
+enum emu_tensor_format { EMU_TENSOR_F16, EMU_TENSOR_BF16, EMU_TENSOR_E4M3, EMU_TENSOR_E5M2 };
+
+struct emu_tensor_step { // factors as codes; one step multiplies num_k of them, a multiple of 8
+    uint32_t num_k;
+    enum emu_tensor_format a_format, b_format;
+    uint16_t a[EMU_TENSOR_ROWS][EMU_TENSOR_MAX_K], b[EMU_TENSOR_MAX_K][EMU_TENSOR_COLUMNS];
+};
+
+void emu_tensor_step(const struct emu_tensor_step *step, float sums[EMU_TENSOR_ROWS][EMU_TENSOR_COLUMNS],
+                     enum emu_sums model);
+
+#endif

@@ -1,0 +1,297 @@
+// Every access to memory comes through here: what it touches must exist, be aligned, written, and free of races.
+#include <stdio.h>
+
+#include "warp.h"
+
+void emu_access_addresses(const struct emu_warp *warp, const struct emu_instruction *instruction, uint32_t mask,
+                          uint32_t operand, int which, struct emu_access *access) {
+    uint64_t displacement = (uint64_t)instruction->displacements[which];
+    uint64_t *addresses = access->addresses;
+    if (instruction->wide_address[which]) {
+        const uint64_t *base = emu_lanes(warp, instruction->operands[operand]);
+        EMU_EACH_LANE({ addresses[lane] = base[lane] + displacement; });
+    } else {
+        const uint32_t *base = emu_lanes(warp, instruction->operands[operand]);
+        EMU_EACH_LANE({ addresses[lane] = (uint32_t)(base[lane] + (uint32_t)displacement); });
+    }
+}
+
+// As others see it.
+static enum emu_access_kind kind_seen(const struct emu_warp *warp, enum emu_access_kind kind) {
+    return warp->strong ? EMU_ACCESS_ATOMIC : kind;
+}
+
+static const char *kind_name(enum emu_access_kind kind) {
+    return kind == EMU_ACCESS_READ ? "a read" : kind == EMU_ACCESS_WRITE ? "a write" : "an atomic operation";
+}
+
+// ---- Shared memory
+
+bool emu_shared_place(const struct emu_warp *warp, uint64_t address, struct emu_cta **cta, uint32_t *offset) {
+    uint32_t rank = (uint32_t)(address >> EMU_CLUSTER_SHIFT);
+    *cta = warp->cta;
+    *offset = (uint32_t)address & ((1u << EMU_CLUSTER_SHIFT) - 1);
+    if (address >> 32 != 0) return false;
+    if (rank == 0) return true;
+    if (rank > warp->cta->cluster->size) return false;
+    *cta = &warp->cta->cluster->ctas[rank - 1];
+    return true;
+}
+
+static bool state_allows(const uint8_t *states, uint32_t bytes, enum emu_access_kind kind) {
+    for (uint32_t i = 0; i < bytes; i++) {
+        if (kind == EMU_ACCESS_WRITE ? states[i] == EMU_SHARED_MBARRIER : states[i] != EMU_SHARED_WRITTEN) return false;
+    }
+    return true;
+}
+
+static void shared_state_finding(struct emu_warp *warp, uint32_t lane, const struct emu_cta *owner, uint32_t at,
+                                 uint32_t bytes, uint64_t address, enum emu_access_kind kind) {
+    for (uint32_t i = 0; i < bytes; i++) {
+        uint8_t state = owner->shared_written[at + i];
+        if (state == EMU_SHARED_WRITTEN || (kind == EMU_ACCESS_WRITE && state != EMU_SHARED_MBARRIER)) continue;
+        emu_warp_finding(
+            warp, lane, EMU_OUTCOME_LAUNCH_FAILED, "%s of %u bytes at shared address 0x%llx meets byte 0x%llx, %s",
+            kind_name(kind), bytes, (unsigned long long)address, (unsigned long long)address + i,
+            state == EMU_SHARED_UNWRITTEN ? "which nobody wrote"
+            : state == EMU_SHARED_COMING  ? "which an asynchronous copy that was not waited for still writes"
+                                          : "which is part of an mbarrier: only mbarrier operations may touch it");
+        return;
+    }
+}
+
+uint8_t *emu_shared_check(struct emu_warp *warp, uint32_t lane, uint64_t address, uint32_t bytes, uint32_t alignment,
+                          enum emu_access_kind kind) {
+    struct emu_cta *owner;
+    uint32_t offset;
+    bool known = emu_shared_place(warp, address, &owner, &offset);
+    if (!known || offset < EMU_SHARED_BASE || offset - EMU_SHARED_BASE > owner->shared_bytes ||
+        bytes > owner->shared_bytes - (offset - EMU_SHARED_BASE)) {
+        emu_warp_finding(
+            warp, lane, EMU_OUTCOME_ILLEGAL_ADDRESS,
+            "%s of %u bytes at shared address 0x%llx is out of bounds: the block's shared memory is 0x%x .. 0x%x",
+            kind_name(kind), bytes, (unsigned long long)address, EMU_SHARED_BASE,
+            EMU_SHARED_BASE + warp->cta->shared_bytes);
+        return NULL;
+    }
+    if ((offset & (alignment - 1)) != 0) {
+        emu_warp_finding(warp, lane, EMU_OUTCOME_MISALIGNED,
+                         "%s of %u bytes at shared address 0x%llx is not aligned to %u", kind_name(kind), bytes,
+                         (unsigned long long)address, alignment);
+        return NULL;
+    }
+    uint32_t at = offset - EMU_SHARED_BASE;
+    if (warp->cta->checks) {
+        if (!state_allows(owner->shared_written + at, bytes, kind)) {
+            shared_state_finding(warp, lane, owner, at, bytes, address, kind);
+            return NULL;
+        }
+        if (!emu_race_check(warp, lane, owner, at, bytes, kind_seen(warp, kind))) return NULL;
+    }
+    if (kind != EMU_ACCESS_READ) memset(owner->shared_written + at, EMU_SHARED_WRITTEN, bytes);
+    return owner->shared + at;
+}
+
+// Lanes that meet the same bank with other words wait for each other; 8- and 16-byte accesses go in two and four parts.
+static void count_shared(struct emu_warp *warp, uint32_t mask, uint32_t bytes, const struct emu_access *access) {
+    struct emu_counters *counters = &warp->cta->run->counters;
+    uint32_t words[32], counts[32] = {0}, most = 1;
+    counters->shared_accesses++;
+    if (bytes > 4) return;
+    for (uint32_t lanes = mask; lanes != 0; lanes &= lanes - 1) {
+        uint32_t lane = (uint32_t)__builtin_ctz(lanes), word = (uint32_t)(access->addresses[lane] >> 2),
+                 bank = word & 31;
+        if (counts[bank] != 0 && words[bank] == word) continue;
+        words[bank] = word;
+        if (++counts[bank] > most) most = counts[bank];
+    }
+    counters->shared_bank_conflicts += most - 1;
+}
+
+// ---- Global memory
+
+// Out of bounds: beyond an allocation, a little after one, or nowhere.
+static void near_miss(struct emu_warp *warp, uint32_t lane, const struct emu_allocation *found, uint64_t address,
+                      uint32_t bytes, enum emu_access_kind kind) {
+    const char *what = kind_name(kind);
+    const struct emu_allocation *before = found;
+    for (uint64_t back = 16; before == NULL && back <= 512 && address > back; back += 16) {
+        before = emu_memory_find(warp->cta->launch->memory, address - back);
+    }
+    if (before == NULL) {
+        emu_warp_finding(warp, lane, EMU_OUTCOME_ILLEGAL_ADDRESS,
+                         "%s of %u bytes at address 0x%llx, which is outside every allocation", what, bytes,
+                         (unsigned long long)address);
+        return;
+    }
+    emu_warp_finding(warp, lane, EMU_OUTCOME_ILLEGAL_ADDRESS,
+                     "%s of %u bytes at address 0x%llx, byte %llu of allocation %llu, which has %llu bytes", what,
+                     bytes, (unsigned long long)address, (unsigned long long)(address - before->base),
+                     (unsigned long long)before->serial, (unsigned long long)before->bytes);
+}
+
+static void global_finding(struct emu_warp *warp, uint32_t lane, enum emu_access_fault fault, uint64_t address,
+                           uint32_t bytes, uint32_t alignment, enum emu_access_kind kind) {
+    const struct emu_allocation *found = emu_memory_find(warp->cta->launch->memory, address);
+    unsigned long long at = address, base = found != NULL ? found->base : 0, size = found != NULL ? found->bytes : 0;
+    unsigned long long serial = found != NULL ? found->serial : 0;
+    const char *what = kind_name(kind);
+    switch (fault) {
+    case EMU_FAULT_MISALIGNED:
+        emu_warp_finding(warp, lane, EMU_OUTCOME_MISALIGNED, "%s of %u bytes at address 0x%llx is not aligned to %u",
+                         what, bytes, at, alignment);
+        break;
+    case EMU_FAULT_USE_AFTER_FREE:
+        emu_warp_finding(warp, lane, EMU_OUTCOME_ILLEGAL_ADDRESS,
+                         "%s of %u bytes at address 0x%llx, in allocation %llu (0x%llx, %llu bytes), which was freed",
+                         what, bytes, at, serial, base, size);
+        break;
+    case EMU_FAULT_UNWRITTEN:
+        emu_warp_finding(
+            warp, lane, EMU_OUTCOME_LAUNCH_FAILED,
+            "%s of %u bytes at address 0x%llx, byte %llu of allocation %llu (0x%llx, %llu bytes), meets bytes "
+            "that nobody wrote",
+            what, bytes, at, at - base, serial, base, size);
+        break;
+    default: near_miss(warp, lane, found, address, bytes, kind); break;
+    }
+}
+// Like emu_memory_check, with the allocation that was met last tried first.
+static enum emu_access_fault check_global(struct emu_warp *warp, uint64_t address, uint32_t bytes, uint32_t alignment,
+                                          enum emu_access_kind kind) {
+    const struct emu_allocation *at = warp->last_allocation;
+    if (at == NULL || address - at->base >= at->bytes) {
+        at = address >> EMU_WINDOW_SHIFT == 0 ? emu_memory_find(warp->cta->launch->memory, address) : NULL;
+        if (at == NULL) return EMU_FAULT_OUT_OF_BOUNDS;
+        warp->last_allocation = at;
+    }
+    size_t offset = address - at->base;
+    if (at->freed) return EMU_FAULT_USE_AFTER_FREE;
+    if (bytes > at->bytes - offset) return EMU_FAULT_OUT_OF_BOUNDS;
+    if ((address & (alignment - 1)) != 0) return EMU_FAULT_MISALIGNED;
+    if (kind != EMU_ACCESS_WRITE && warp->cta->checks && !emu_memory_written(at, offset, bytes))
+        return EMU_FAULT_UNWRITTEN;
+    if (kind == EMU_ACCESS_WRITE) emu_memory_mark(at, offset, bytes);
+    return EMU_FAULT_NONE;
+}
+
+uint8_t *emu_global_check(struct emu_warp *warp, uint32_t lane, uint64_t address, uint32_t bytes, uint32_t alignment,
+                          enum emu_access_kind kind) {
+    enum emu_access_fault fault = check_global(warp, address, bytes, alignment, kind);
+    if (fault != EMU_FAULT_NONE) {
+        global_finding(warp, lane, fault, address, bytes, alignment, kind);
+        return NULL;
+    }
+    struct emu_run *run = warp->cta->run;
+    if (run->footprint != NULL) emu_footprint_add(run->footprint, address, bytes, kind_seen(warp, kind));
+    return (uint8_t *)address;
+}
+
+static bool check_global_lanes(struct emu_warp *warp, uint32_t mask, uint32_t bytes, uint32_t alignment,
+                               enum emu_access_kind kind, struct emu_access *access) {
+    struct emu_run *run = warp->cta->run;
+    uint64_t begin = 0, end = 0, sectors = 0; // runs of neighbouring lanes
+    for (uint32_t lanes = mask; lanes != 0; lanes &= lanes - 1) {
+        uint32_t lane = (uint32_t)__builtin_ctz(lanes);
+        uint64_t address = access->addresses[lane];
+        enum emu_access_fault fault = check_global(warp, address, bytes, alignment, kind);
+        if (fault != EMU_FAULT_NONE) {
+            global_finding(warp, lane, fault, address, bytes, alignment, kind);
+            return false;
+        }
+        access->pointers[lane] = (uint8_t *)address;
+        if (address >= begin && address <= end && end != 0) {
+            if (address + bytes > end) end = address + bytes;
+            continue;
+        }
+        if (end != 0) {
+            sectors += (end - 1) / 32 - begin / 32 + 1;
+            if (run->footprint != NULL) emu_footprint_add(run->footprint, begin, end - begin, kind_seen(warp, kind));
+        }
+        begin = address;
+        end = address + bytes;
+    }
+    sectors += (end - 1) / 32 - begin / 32 + 1;
+    if (run->footprint != NULL) emu_footprint_add(run->footprint, begin, end - begin, kind_seen(warp, kind));
+    uint64_t moved = (uint64_t)bytes * (uint64_t)__builtin_popcount(mask);
+    run->counters.global_sectors += sectors;
+    if (kind != EMU_ACCESS_WRITE) run->counters.global_load_bytes += moved;
+    if (kind != EMU_ACCESS_READ) run->counters.global_store_bytes += moved;
+    return true;
+}
+
+// ---- Local memory and parameters
+
+static uint8_t *check_local(struct emu_warp *warp, uint32_t lane, uint64_t address, uint32_t bytes, uint32_t alignment,
+                            enum emu_access_kind kind) {
+    size_t size = warp->cta->kernel->facts.local_bytes;
+    if (address > size || bytes > size - address) {
+        emu_warp_finding(warp, lane, EMU_OUTCOME_ILLEGAL_ADDRESS,
+                         "%s of %u bytes at local address 0x%llx is out of bounds: a thread has %zu bytes",
+                         kind_name(kind), bytes, (unsigned long long)address, size);
+        return NULL;
+    }
+    if ((address & (alignment - 1)) != 0) {
+        emu_warp_finding(warp, lane, EMU_OUTCOME_MISALIGNED,
+                         "%s of %u bytes at local address 0x%llx is not aligned to %u", kind_name(kind), bytes,
+                         (unsigned long long)address, alignment);
+        return NULL;
+    }
+    return warp->local + lane * size + address;
+}
+
+static uint8_t *check_parameter(struct emu_warp *warp, uint32_t lane, uint64_t address, uint32_t bytes,
+                                enum emu_access_kind kind) {
+    size_t size = warp->cta->kernel->facts.parameter_bytes;
+    if (kind != EMU_ACCESS_READ || address > size || bytes > size - address) {
+        emu_warp_finding(
+            warp, lane, EMU_OUTCOME_ILLEGAL_ADDRESS,
+            "%s of %u bytes at parameter address 0x%llx: the kernel has %zu bytes of them, to be read only",
+            kind_name(kind), bytes, (unsigned long long)address, size);
+        return NULL;
+    }
+    return (uint8_t *)(uintptr_t)warp->cta->launch->parameters + address;
+}
+
+// ---- All spaces
+
+static uint8_t *check_generic(struct emu_warp *warp, uint32_t lane, uint64_t address, uint32_t bytes,
+                              uint32_t alignment, enum emu_access_kind kind) {
+    uint64_t inside = address & (((uint64_t)1 << EMU_WINDOW_SHIFT) - 1);
+    switch (address >> EMU_WINDOW_SHIFT) {
+    case EMU_WINDOW_SHARED: return emu_shared_check(warp, lane, inside, bytes, alignment, kind);
+    case EMU_WINDOW_LOCAL: return check_local(warp, lane, inside, bytes, alignment, kind);
+    case EMU_WINDOW_PARAM: return check_parameter(warp, lane, inside, bytes, kind);
+    default: return emu_global_check(warp, lane, address, bytes, alignment, kind);
+    }
+}
+
+static uint8_t *check_one(struct emu_warp *warp, uint32_t lane, enum emu_space space, uint32_t bytes,
+                          uint32_t alignment, enum emu_access_kind kind, uint64_t address) {
+    switch (space) {
+    case EMU_SPACE_SHARED: return emu_shared_check(warp, lane, address, bytes, alignment, kind);
+    case EMU_SPACE_LOCAL: return check_local(warp, lane, address, bytes, alignment, kind);
+    case EMU_SPACE_PARAM: return check_parameter(warp, lane, address, bytes, kind);
+    default: return check_generic(warp, lane, address, bytes, alignment, kind);
+    }
+}
+
+static bool all_global(uint32_t mask, const struct emu_access *access) {
+    uint64_t windows = 0;
+    EMU_EACH_LANE({ windows |= access->addresses[lane] >> EMU_WINDOW_SHIFT; });
+    return windows == 0;
+}
+
+bool emu_access_check(struct emu_warp *warp, uint32_t mask, enum emu_space space, uint32_t bytes, uint32_t alignment,
+                      enum emu_access_kind kind, struct emu_access *access) {
+    if (space == EMU_SPACE_GLOBAL || (space == EMU_SPACE_GENERIC && all_global(mask, access))) {
+        return check_global_lanes(warp, mask, bytes, alignment, kind, access);
+    }
+    if (space == EMU_SPACE_SHARED) count_shared(warp, mask, bytes, access);
+    for (uint32_t lanes = mask; lanes != 0; lanes &= lanes - 1) {
+        uint32_t lane = (uint32_t)__builtin_ctz(lanes);
+        access->pointers[lane] = check_one(warp, lane, space, bytes, alignment, kind, access->addresses[lane]);
+        if (access->pointers[lane] == NULL) return false;
+    }
+    return true;
+}

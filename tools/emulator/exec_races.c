@@ -1,0 +1,191 @@
+// Races on shared memory. Each warp keeps a clock, and the latest clock that it knows of every other warp: a barrier
+// tells them to all who meet there (vector clocks; Flanagan and Freund, "FastTrack", 2009). An access is ordered after
+// an earlier one of another warp when that warp's clock is known to have passed it, and after one of another lane of
+// its own warp when the lanes have met since. What is not ordered, and is not two reads or two atomic operations, is a
+// race.
+#include <stdlib.h>
+
+#include "warp.h"
+
+#define ASYNC 0x20000000u         // of a writer: a copy that was not the thread's own access
+#define SEVERAL_LANES 0x40000000u // of a reader: lanes of one warp
+#define ATOMIC 0x80000000u        // of a writer
+#define THREAD 0x1fffffffu
+#define NO_ONE 0xffffffffu
+
+static uint32_t warp_of(uint32_t thread) {
+    return (thread & THREAD) >> 5;
+}
+
+static void report(struct emu_warp *warp, uint32_t lane, uint32_t at, uint32_t bytes, const char *what, uint32_t other,
+                   bool several) {
+    emu_warp_finding(warp, lane, EMU_OUTCOME_LAUNCH_FAILED,
+                     "race: %s of %u bytes at shared address 0x%x, and no barrier orders it after that of thread %u%s",
+                     what, bytes, EMU_SHARED_BASE + at, other & THREAD, several ? " and others of its warp" : "");
+}
+
+// Is what `thread` did at `clock` ordered before this lane's next access?
+static bool ordered(const struct emu_warp *warp, uint32_t lane, uint32_t thread, uint32_t clock) {
+    uint32_t other = warp_of(thread);
+    if (other != warp->index) return warp->clocks[other] >= clock;
+    if (clock < warp->clocks[other]) return true;
+    return (thread & SEVERAL_LANES) == 0 && (thread & 31) == lane;
+}
+
+static bool check_writer(struct emu_warp *warp, uint32_t lane, const struct emu_shared_word *word, uint32_t at,
+                         uint32_t bytes, enum emu_access_kind kind) {
+    bool was_atomic = (word->writer & ATOMIC) != 0;
+    if (word->writer == NO_ONE || (was_atomic && kind == EMU_ACCESS_ATOMIC)) return true;
+    if (ordered(warp, lane, word->writer & ~ATOMIC, word->write_clock)) return true;
+    report(warp, lane, at, bytes,
+           kind == EMU_ACCESS_READ    ? "a read after a write"
+           : kind == EMU_ACCESS_WRITE ? "a write after a write"
+                                      : "an atomic operation or volatile access after a write",
+           word->writer & ~ATOMIC, false);
+    return false;
+}
+
+static bool check_readers(struct emu_warp *warp, uint32_t lane, const struct emu_shared_word *word, uint32_t at,
+                          uint32_t bytes) {
+    for (uint32_t readers = word->readers; readers != 0; readers &= readers - 1) {
+        uint32_t other = (uint32_t)__builtin_ctz(readers);
+        uint32_t thread = warp_of(word->reader) == other ? word->reader : other << 5 | SEVERAL_LANES;
+        if (ordered(warp, lane, thread, word->read_clock)) continue;
+        report(warp, lane, at, bytes, "a write after a read", thread & ~SEVERAL_LANES, (thread & SEVERAL_LANES) != 0);
+        return false;
+    }
+    return true;
+}
+
+// Readers that are ordered before this one need no more to be remembered. Of several, the earliest clock is kept: that
+// may miss a race, and invents none.
+static void record_read(struct emu_warp *warp, uint32_t lane, struct emu_shared_word *word) {
+    uint32_t clock = warp->clocks[warp->index], bit = 1u << warp->index, me = warp->index << 5 | lane;
+    bool all_before = true;
+    for (uint32_t readers = word->readers & ~bit; readers != 0 && all_before; readers &= readers - 1) {
+        uint32_t other = (uint32_t)__builtin_ctz(readers);
+        all_before = warp->clocks[other] >= word->read_clock;
+    }
+    bool mine = (word->readers & bit) != 0 && word->read_clock == clock && warp_of(word->reader) == warp->index;
+    if (mine && word->reader != me) me |= SEVERAL_LANES;
+    if (word->readers == 0 || all_before) {
+        word->readers = bit;
+        word->read_clock = clock;
+    } else {
+        word->readers |= bit;
+        if (clock < word->read_clock) word->read_clock = clock;
+    }
+    word->reader = me;
+}
+
+static bool check_word(struct emu_warp *warp, uint32_t lane, struct emu_shared_word *word, uint32_t at, uint32_t bytes,
+                       enum emu_access_kind kind) {
+    if (!check_writer(warp, lane, word, at, bytes, kind)) return false;
+    if (kind == EMU_ACCESS_READ) {
+        record_read(warp, lane, word);
+        return true;
+    }
+    if (!check_readers(warp, lane, word, at, bytes)) return false;
+    *word = (struct emu_shared_word){.writer = (warp->index << 5 | lane) | (kind == EMU_ACCESS_ATOMIC ? ATOMIC : 0),
+                                     .write_clock = warp->clocks[warp->index]};
+    return true;
+}
+
+// A word that is met in parts is from then on four bytes.
+static struct emu_shared_word *bytes_of(struct emu_cta *cta, uint32_t word_at) {
+    if (cta->bytes == NULL) {
+        cta->bytes = malloc((cta->shared_bytes + 4) * sizeof(*cta->bytes));
+        if (cta->bytes == NULL) return NULL;
+    }
+    struct emu_shared_word *word = &cta->words[word_at], *bytes = &cta->bytes[word_at * 4];
+    if (word->reader != NO_ONE) {
+        for (int i = 0; i < 4; i++) bytes[i] = *word;
+        word->reader = NO_ONE;
+    }
+    return bytes;
+}
+
+bool emu_race_check(struct emu_warp *warp, uint32_t lane, struct emu_cta *owner, uint32_t offset, uint32_t bytes,
+                    enum emu_access_kind kind) {
+    if (owner != warp->cta) return true; // clocks of a cluster are not kept
+    for (uint32_t at = offset; at < offset + bytes;) {
+        struct emu_shared_word *word = &owner->words[at / 4];
+        bool whole = at % 4 == 0 && offset + bytes - at >= 4;
+        if (whole && word->reader != NO_ONE) {
+            if (!check_word(warp, lane, word, offset, bytes, kind)) return false;
+            at += 4;
+            continue;
+        }
+        struct emu_shared_word *parts = bytes_of(owner, at / 4);
+        if (parts == NULL) return true;
+        if (!check_word(warp, lane, &parts[at % 4], offset, bytes, kind)) return false;
+        at++;
+    }
+    return true;
+}
+
+static void join(uint32_t *to, const uint32_t *from, uint32_t count) {
+    for (uint32_t i = 0; i < count; i++) to[i] = to[i] > from[i] ? to[i] : from[i];
+}
+
+void emu_race_release(struct emu_warp *warp, uint32_t *clocks) {
+    join(clocks, warp->clocks, emu_race_num_clocks(warp->cta));
+    warp->clocks[warp->index]++;
+}
+
+void emu_race_acquire(struct emu_warp *warp, const uint32_t *clocks) {
+    join(warp->clocks, clocks, emu_race_num_clocks(warp->cta));
+}
+
+uint32_t emu_race_num_clocks(const struct emu_cta *cta) {
+    return 2 * cta->num_warps;
+}
+
+// All that the warp knows of is from now on visible to asynchronous operations that come after.
+void emu_race_proxy_fence(struct emu_warp *warp) {
+    uint32_t num_warps = warp->cta->num_warps;
+    join(warp->clocks + num_warps, warp->clocks, num_warps);
+    warp->clocks[warp->index]++;
+}
+
+static struct emu_shared_word *record_of(struct emu_cta *owner, uint32_t at) {
+    struct emu_shared_word *word = &owner->words[at / 4];
+    return word->reader != NO_ONE || owner->bytes == NULL ? word : &owner->bytes[at];
+}
+
+bool emu_race_check_proxy(struct emu_warp *warp, uint32_t lane, struct emu_cta *owner, uint32_t offset, uint32_t bytes,
+                          const char *reader) {
+    if (owner != warp->cta || !owner->checks) return true;
+    const uint32_t *fenced = warp->clocks + owner->num_warps;
+    for (uint32_t at = offset; at < offset + bytes; at++) {
+        const struct emu_shared_word *word = record_of(owner, at);
+        bool ordinary = word->writer != NO_ONE && (word->writer & ASYNC) == 0;
+        if (!ordinary || fenced[warp_of(word->writer & ~ATOMIC)] >= word->write_clock) continue;
+        emu_warp_finding(warp, lane, EMU_OUTCOME_LAUNCH_FAILED,
+                         "%s reads shared address 0x%x, which thread %u wrote with no fence.proxy.async between",
+                         reader, EMU_SHARED_BASE + at, word->writer & THREAD);
+        return false;
+    }
+    return true;
+}
+
+void emu_race_async_write(struct emu_cta *owner, uint32_t offset, uint32_t bytes, uint32_t thread, uint32_t clock) {
+    for (uint32_t at = offset; at < offset + bytes; at++) {
+        struct emu_shared_word *word = record_of(owner, at);
+        bool whole = word == &owner->words[at / 4];
+        *word = (struct emu_shared_word){.writer = thread | ASYNC, .write_clock = clock};
+        if (whole) at |= 3;
+    }
+}
+
+void emu_race_warp_sync(struct emu_warp *warp) {
+    warp->clocks[warp->index]++;
+}
+
+// A flag that one warp sets after a fence, and another one sees before its own, orders what lies around. Which flag it
+// was is not followed: any two fences count as such a pair.
+void emu_race_fence(struct emu_warp *warp) {
+    emu_race_acquire(warp, warp->cta->fence_clocks);
+    emu_race_release(warp, warp->cta->fence_clocks);
+    if (warp->current->form.words[EMU_GROUP_SCOPE] != EMU_W_CTA) warp->cta->run->fenced = true;
+}
