@@ -249,6 +249,13 @@ typedef struct moejit_plan moejit_plan;
 // done of total kernels are ready; `current` names the one at work. Non-zero cancels.
 typedef int (*moejit_progress_fn)(void *user, int32_t done, int32_t total, const char *current);
 
+// How gate_up and down are written.
+typedef enum moejit_family {
+    MOEJIT_FAMILY_AUTO = 0,     // hopper on sm_90a, else portable
+    MOEJIT_FAMILY_PORTABLE = 1, // mma.sync, any arch
+    MOEJIT_FAMILY_HOPPER = 2,   // wgmma and bulk copies, sm_90a alone
+} moejit_family;
+
 typedef struct moejit_plan_options {
     size_t struct_size;
     int32_t max_num_tokens;    // 1 .. 65536
@@ -256,12 +263,15 @@ typedef struct moejit_plan_options {
     size_t partials_cap_bytes; // deterministic sum: cap of its workspace; 0: 256 MiB
     moejit_progress_fn progress;
     void *progress_user;
+    moejit_family family; // of gate_up and down; a forced tile must belong to it
 } moejit_plan_options;
 
 MOEJIT_API void moejit_plan_options_init(moejit_plan_options *options);
 
 // The name of a tile ("64x16x64": weight rows, tokens, reduction depth), or NULL past the end of the list. Any thread.
 MOEJIT_API const char *moejit_tile_name(int32_t tile_idx);
+// 1 where the tile's family runs on that arch ("sm_90a"), else 0. Any thread.
+MOEJIT_API int32_t moejit_tile_runs_on(int32_t tile_idx, const char *arch);
 
 // Compiles or looks up, and loads, every kernel that any token count up to the limit needs. With a context of an arch
 // alone the kernels are only compiled into the cache.

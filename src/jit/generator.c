@@ -8,6 +8,14 @@ const struct mj_kernel mj_kernels[MJ_NUM_KERNELS] = {
 #undef KERNEL
 };
 
+enum mj_kernel_id mj_kernel_gate_up(const struct mj_tile *tile) {
+    return tile->family == MOEJIT_FAMILY_HOPPER ? MJ_KERNEL_GATE_UP_HOPPER : MJ_KERNEL_GATE_UP_PORTABLE;
+}
+
+enum mj_kernel_id mj_kernel_down(const struct mj_tile *tile) {
+    return tile->family == MOEJIT_FAMILY_HOPPER ? MJ_KERNEL_DOWN_HOPPER : MJ_KERNEL_DOWN_PORTABLE;
+}
+
 void mj_generator_symbol(enum mj_kernel_id id, const struct mj_tile *tile, char symbol[MJ_SYMBOL_BYTES]) {
     snprintf(symbol, MJ_SYMBOL_BYTES, "moejit_%s%s%s", mj_kernels[id].stem, tile != NULL ? "_" : "",
              tile != NULL ? tile->name : "");
@@ -72,7 +80,7 @@ void mj_generator_write(enum mj_kernel_id id, const struct mj_problem *problem, 
     if (tile != NULL) write_tile(unit, tile);
     write_number(unit, "num_threads", tile != NULL ? tile->num_threads : kernel->num_threads);
     mj_text_append(unit, "};\n\n");
-    mj_text_append(unit, "extern \"C\" __global__ void __launch_bounds__(Config::num_threads, 1)\n");
+    mj_text_append(unit, "extern \"C\" __global__ void __launch_bounds__(Config::num_threads, %d)\n", tile != NULL ? tile->blocks_per_sm : 1);
     mj_text_append(unit, "%s(const __grid_constant__ %s args)\n{\n    moejit::%s(args);\n}\n", symbol, kernel->args,
                    kernel->entry);
 }

@@ -34,6 +34,10 @@ struct mj_kernel {
     unsigned fields;
 };
 
+// The kernel of a step for a tile's family.
+enum mj_kernel_id mj_kernel_gate_up(const struct mj_tile *tile);
+enum mj_kernel_id mj_kernel_down(const struct mj_tile *tile);
+
 extern const struct mj_kernel mj_kernels[MJ_NUM_KERNELS];
 
 #endif

@@ -1,30 +1,72 @@
 #include "moe/tile.h"
 
-// Rings of about 20 to 90 KB: two or more CTAs a multiprocessor from sm_80 on for the narrow tiles (docs/kernels.md).
+#include <string.h>
+
+// Portable: rings of about 20 to 90 KB, two or more CTAs a multiprocessor from sm_80 on for the narrow ones. Hopper: one warp
+// that copies beside a warpgroup for each 64 rows (docs/kernels.md).
 const struct mj_tile mj_tiles[MJ_NUM_TILES] = {
-    {"64x8x64", 64, 8, 64, 6, 128},     {"64x16x64", 64, 16, 64, 6, 128},     {"64x32x64", 64, 32, 64, 5, 128},
-    {"128x64x64", 128, 64, 64, 4, 256}, {"128x128x64", 128, 128, 64, 4, 256},
+    {"64x8x64", MOEJIT_FAMILY_PORTABLE, 64, 8, 64, 6, 128, 1},
+    {"64x16x64", MOEJIT_FAMILY_PORTABLE, 64, 16, 64, 6, 128, 1},
+    {"64x32x64", MOEJIT_FAMILY_PORTABLE, 64, 32, 64, 5, 128, 1},
+    {"128x64x64", MOEJIT_FAMILY_PORTABLE, 128, 64, 64, 4, 256, 1},
+    {"128x128x64", MOEJIT_FAMILY_PORTABLE, 128, 128, 64, 4, 256, 1},
+    {"hopper_64x8x128", MOEJIT_FAMILY_HOPPER, 64, 8, 128, 5, 160, 5},
+    {"hopper_128x16x128", MOEJIT_FAMILY_HOPPER, 128, 16, 128, 4, 288, 3},
+    {"hopper_128x64x64", MOEJIT_FAMILY_HOPPER, 128, 64, 64, 5, 288, 2},
+    {"hopper_256x128x64", MOEJIT_FAMILY_HOPPER, 256, 128, 64, 7, 544, 1},
 };
 
 const char *moejit_tile_name(int32_t tile_idx) {
     return tile_idx >= 0 && tile_idx < MJ_NUM_TILES ? mj_tiles[tile_idx].name : NULL;
 }
 
-int mj_tile_choose(const struct mj_problem *problem, int num_tokens) {
+int mj_tile_choose(const struct mj_problem *problem, moejit_family family, int num_tokens) {
     long long pairs = (long long)num_tokens * problem->layer.top_k;
     long long tokens_per_expert = (pairs + problem->layer.num_experts - 1) / problem->layer.num_experts;
-    for (int i = 0; i < MJ_NUM_TILES - 1; i++) {
-        if (tokens_per_expert <= mj_tiles[i].block_tokens) return i;
+    int chosen = 0;
+    for (int i = 0; i < MJ_NUM_TILES; i++) {
+        if (mj_tiles[i].family != family) continue;
+        chosen = i;
+        if (tokens_per_expert <= mj_tiles[i].block_tokens) break;
     }
-    return MJ_NUM_TILES - 1;
+    return chosen;
 }
 
-int mj_tile_shared_bytes(const struct mj_tile *tile, int num_local_experts) {
+bool mj_family_runs_on(moejit_family family, const char *arch) {
+    return family == MOEJIT_FAMILY_PORTABLE || (family == MOEJIT_FAMILY_HOPPER && strcmp(arch, "sm_90a") == 0);
+}
+
+moejit_family mj_family_best(const char *arch) {
+    return mj_family_runs_on(MOEJIT_FAMILY_HOPPER, arch) ? MOEJIT_FAMILY_HOPPER : MOEJIT_FAMILY_PORTABLE;
+}
+
+const char *mj_family_name(moejit_family family) {
+    return family == MOEJIT_FAMILY_HOPPER ? "hopper" : "portable";
+}
+
+int32_t moejit_tile_runs_on(int32_t tile_idx, const char *arch) {
+    if (tile_idx < 0 || tile_idx >= MJ_NUM_TILES || arch == NULL) return 0;
+    return mj_family_runs_on(mj_tiles[tile_idx].family, arch);
+}
+
+static int portable_shared_bytes(const struct mj_tile *tile) {
     int stage = tile->block_rows / MJ_BLOCK_ROWS * MJ_BLOCK_BYTES + tile->block_tokens * MJ_BLOCK_COLUMNS * 2;
     int ring = tile->num_stages * stage;
     int staging = tile->block_tokens * (tile->block_rows + 4) * 4;
-    int rows_and_sums = tile->block_tokens * 8 + tile->num_threads * 4;
-    return (ring > staging ? ring : staging) + rows_and_sums + (num_local_experts + 1) * 4;
+    return (ring > staging ? ring : staging) + tile->block_tokens * 8;
+}
+
+static int hopper_shared_bytes(const struct mj_tile *tile) {
+    int row_blocks = tile->block_rows / MJ_BLOCK_ROWS, column_blocks = tile->block_k / MJ_BLOCK_COLUMNS;
+    int stage = column_blocks * (row_blocks * MJ_BLOCK_BYTES + tile->block_tokens * MJ_BLOCK_COLUMNS * 2);
+    int chunk_tokens = tile->block_tokens < 32 ? tile->block_tokens : 32;
+    int staging = row_blocks * chunk_tokens * (MJ_BLOCK_ROWS + 4) * 4;
+    return tile->num_stages * ((stage + 1023) / 1024 * 1024 + 16) + staging + tile->block_tokens * 8;
+}
+
+int mj_tile_shared_bytes(const struct mj_tile *tile, int num_local_experts) {
+    int own = tile->family == MOEJIT_FAMILY_HOPPER ? hopper_shared_bytes(tile) : portable_shared_bytes(tile);
+    return own + tile->num_threads * 4 + (num_local_experts + 1) * 4;
 }
 
 long long mj_tile_max_count(const struct mj_tile *tile, const struct mj_problem *problem, int num_tokens,

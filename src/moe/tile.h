@@ -1,4 +1,4 @@
-// The tiles of the portable family, and which one serves a number of tokens.
+// The tiles of each family, and which one serves a number of tokens.
 #ifndef MOEJIT_MOE_TILE_H
 #define MOEJIT_MOE_TILE_H
 
@@ -7,17 +7,25 @@
 #include "moe/problem.h"
 
 struct mj_tile {
-    const char *name; // rows x tokens x depth
+    const char *name; // rows x tokens x depth, the family before it where it is not the portable one
+    moejit_family family;
     int block_rows, block_tokens, block_k, num_stages, num_threads;
+    int blocks_per_sm; // that the compiler must leave registers for
 };
 
-#define MJ_NUM_TILES 5
+// Those of a family follow each other, narrow ones first.
+#define MJ_NUM_TILES 9
 extern const struct mj_tile mj_tiles[MJ_NUM_TILES];
 
-// The tile for T tokens: the narrowest that holds the tokens of an average expert.
-int mj_tile_choose(const struct mj_problem *problem, int num_tokens);
+// The family's tile for T tokens: the narrowest that holds the tokens of an average expert.
+int mj_tile_choose(const struct mj_problem *problem, moejit_family family, int num_tokens);
 
-// Dynamic shared memory of gate_up and down kernels, in bytes: what gemm_portable.cuh lays out.
+// The family that serves an arch best, and whether it can run there.
+moejit_family mj_family_best(const char *arch);
+bool mj_family_runs_on(moejit_family family, const char *arch);
+const char *mj_family_name(moejit_family family);
+
+// Dynamic shared memory of gate_up and down kernels, in bytes: what gemm_portable.cuh or gemm_hopper.cuh lays out.
 int mj_tile_shared_bytes(const struct mj_tile *tile, int num_local_experts);
 
 // At least as many tiles as any routing of T tokens can make; the grid is never larger.

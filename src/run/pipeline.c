@@ -45,7 +45,7 @@ static int32_t *sorted_pairs(const struct call *call) {
 
 static int tile_of(const struct call *call) {
     if (call->plan->forced_tile >= 0) return call->plan->forced_tile;
-    return mj_tile_choose(&call->plan->problem, call->args.num_tokens);
+    return mj_tile_choose(&call->plan->problem, call->plan->family, call->args.num_tokens);
 }
 
 static CUresult run_route(const struct call *call) {
@@ -104,7 +104,7 @@ static CUresult run_gate_up(const struct call *call) {
         .activation_limit = layer->activation_limit,
     };
     int tile = tile_of(call);
-    const struct mj_loaded_kernel *kernel = mj_plan_find(call->plan, MJ_KERNEL_GATE_UP, tile);
+    const struct mj_loaded_kernel *kernel = mj_plan_find(call->plan, mj_kernel_gate_up(&mj_tiles[tile]), tile);
     long long tiles = mj_tile_max_count(&mj_tiles[tile], problem, call->args.num_tokens, problem->gate_up_rows);
     return launch(call, kernel, resident_blocks(call, kernel, tiles), call->stream, &args);
 }
@@ -181,7 +181,7 @@ static CUresult run_down(const struct call *call) {
         .partial_columns = chunk * MJ_BLOCK_ROWS,
     };
     int tile = tile_of(call);
-    const struct mj_loaded_kernel *kernel = mj_plan_find(call->plan, MJ_KERNEL_DOWN, tile);
+    const struct mj_loaded_kernel *kernel = mj_plan_find(call->plan, mj_kernel_down(&mj_tiles[tile]), tile);
     CUresult result = CUDA_SUCCESS;
     for (int first = 0; first < total && result == CUDA_SUCCESS; first += chunk) {
         args.first_row_block = first;

@@ -36,11 +36,12 @@ static int list_wanted(const struct moejit_plan *plan, struct wanted *list) {
     if (plan->problem.layer.activation_format == MOEJIT_FORMAT_NVFP4)
         list[num++] = (struct wanted){MJ_KERNEL_QUANTIZE, -1};
     list[num++] = (struct wanted){atomic ? MJ_KERNEL_ZERO : MJ_KERNEL_COMBINE, -1};
-    int last = mj_tile_choose(&plan->problem, plan->max_num_tokens);
+    int last = mj_tile_choose(&plan->problem, plan->family, plan->max_num_tokens);
     for (int tile = 0; tile < MJ_NUM_TILES; tile++) {
-        if (plan->forced_tile >= 0 ? tile != plan->forced_tile : tile > last) continue;
-        list[num++] = (struct wanted){MJ_KERNEL_GATE_UP, tile};
-        list[num++] = (struct wanted){MJ_KERNEL_DOWN, tile};
+        bool chosen = mj_tiles[tile].family == plan->family && tile <= last;
+        if (plan->forced_tile >= 0 ? tile != plan->forced_tile : !chosen) continue;
+        list[num++] = (struct wanted){mj_kernel_gate_up(&mj_tiles[tile]), tile};
+        list[num++] = (struct wanted){mj_kernel_down(&mj_tiles[tile]), tile};
     }
     return num;
 }
@@ -75,6 +76,30 @@ static moejit_status check_options(const moejit_plan_options *options, struct mj
                             "plan has tile = %d, needs 0 (choose) or 1 to %d (see moejit_tile_name)", options->tile,
                             MJ_NUM_TILES);
     }
+    if ((int)options->family < MOEJIT_FAMILY_AUTO || options->family > MOEJIT_FAMILY_HOPPER) {
+        return mj_error_set(error, MOEJIT_STATUS_INVALID_ARGUMENT,
+                            "plan has family = %d, needs 0 (choose), 1 (portable) or 2 (hopper)", (int)options->family);
+    }
+    return MOEJIT_STATUS_OK;
+}
+
+// The forced tile's family, the one asked for, or the best that the arch runs.
+static moejit_status choose_family(struct moejit_plan *plan, const moejit_plan_options *options) {
+    struct moejit_context *context = plan->context;
+    const char *arch = context->arch->name;
+    plan->forced_tile = options->tile - 1;
+    plan->family = options->family != MOEJIT_FAMILY_AUTO ? options->family : mj_family_best(arch);
+    if (plan->forced_tile >= 0) plan->family = mj_tiles[plan->forced_tile].family;
+    if (options->family != MOEJIT_FAMILY_AUTO && plan->family != options->family) {
+        return mj_error_set(&context->error, MOEJIT_STATUS_INVALID_ARGUMENT,
+                            "plan has family = %s and tile %s, which belongs to the %s family",
+                            mj_family_name(options->family), mj_tiles[plan->forced_tile].name,
+                            mj_family_name(plan->family));
+    }
+    if (!mj_family_runs_on(plan->family, arch)) {
+        return mj_error_set(&context->error, MOEJIT_STATUS_UNSUPPORTED, "the %s family does not run on %s, needs sm_90a",
+                            mj_family_name(plan->family), arch);
+    }
     return MOEJIT_STATUS_OK;
 }
 
@@ -86,9 +111,9 @@ static moejit_status create(struct moejit_plan *plan, const moejit_layer *layer,
         status = mj_options_read("plan options", &options, sizeof(options), given, &context->error);
     }
     if (status == MOEJIT_STATUS_OK) status = check_options(&options, &context->error);
+    if (status == MOEJIT_STATUS_OK) status = choose_family(plan, &options);
     if (status != MOEJIT_STATUS_OK) return status;
     plan->max_num_tokens = options.max_num_tokens;
-    plan->forced_tile = options.tile - 1;
     size_t cap = options.partials_cap_bytes > 0 ? options.partials_cap_bytes : DEFAULT_PARTIALS_CAP;
     mj_layout_workspace(&plan->problem, plan->max_num_tokens, cap, &plan->workspace);
     struct mj_entered entered = {false};

@@ -10,7 +10,8 @@ struct moejit_plan {
     struct moejit_context *context;
     struct mj_problem problem;
     int max_num_tokens;
-    int forced_tile; // -1: none
+    moejit_family family; // never AUTO
+    int forced_tile;      // -1: none
     struct mj_workspace_layout workspace;
     struct mj_loaded_kernel kernels[MJ_MAX_PLAN_KERNELS];
     int num_kernels;

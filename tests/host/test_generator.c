@@ -43,7 +43,7 @@ static void a_unit_is_what_it_was(void **state) {
     (void)state;
     struct mj_problem problem = make_problem();
     struct mj_text unit = {0};
-    mj_generator_write(MJ_KERNEL_DOWN, &problem, &mj_tiles[1], "sm_90a", &unit);
+    mj_generator_write(MJ_KERNEL_DOWN_PORTABLE, &problem, &mj_tiles[1], "sm_90a", &unit);
     assert_string_equal(unit.data, golden);
     mj_text_free(&unit);
 }

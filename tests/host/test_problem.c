@@ -104,12 +104,12 @@ static void tiles_follow_the_tokens_of_an_expert(void **state) {
     struct mj_error error;
     moejit_layer layer = good_layer(); // 8 experts, 2 chosen: T / 4 tokens an expert
     assert_int_equal(mj_problem_create(&problem, &layer, &error), MOEJIT_STATUS_OK);
-    assert_int_equal(mj_tile_choose(&problem, 1), 0);
-    assert_int_equal(mj_tile_choose(&problem, 32), 0);
-    assert_int_equal(mj_tile_choose(&problem, 33), 1);
-    assert_int_equal(mj_tile_choose(&problem, 65), 2);
-    assert_int_equal(mj_tile_choose(&problem, 256), 3);
-    assert_int_equal(mj_tile_choose(&problem, 65536), 4);
+    assert_int_equal(mj_tile_choose(&problem, MOEJIT_FAMILY_PORTABLE, 1), 0);
+    assert_int_equal(mj_tile_choose(&problem, MOEJIT_FAMILY_PORTABLE, 32), 0);
+    assert_int_equal(mj_tile_choose(&problem, MOEJIT_FAMILY_PORTABLE, 33), 1);
+    assert_int_equal(mj_tile_choose(&problem, MOEJIT_FAMILY_PORTABLE, 65), 2);
+    assert_int_equal(mj_tile_choose(&problem, MOEJIT_FAMILY_PORTABLE, 256), 3);
+    assert_int_equal(mj_tile_choose(&problem, MOEJIT_FAMILY_PORTABLE, 65536), 4);
 }
 
 static void the_ordered_workspace_keeps_its_cap(void **state) {

@@ -47,6 +47,7 @@ struct bench {
     const char *cuda_library;
     long long repeats;
     int tile;
+    moejit_family family;
     bool json;
     struct gpu gpu;
     moejit_context *context;
@@ -281,6 +282,7 @@ static bool bench_tokens(struct bench *bench, int num_tokens) {
     moejit_plan_options_init(&options);
     options.max_num_tokens = num_tokens;
     options.tile = bench->tile;
+    options.family = bench->family;
     memset(bench->us, 0, sizeof(bench->us));
     if (moejit_plan_create(bench->context, &bench->layer, &options, &bench->plan) != MOEJIT_STATUS_OK) {
         return fail(bench, "plan", moejit_context_error(bench->context));

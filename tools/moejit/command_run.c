@@ -26,7 +26,7 @@ static const char help[] =
     "  --graph                  capture forward and launch it as a graph\n"
     "  --repeat N               run again N times; a deterministic sum must give the same bits (default 1)\n"
     "  --check-rows N           rows checked against the reference (default: all, or 64 of a large layer)\n"
-    "  --family F               portable, the only one so far\n"
+    "  --family F               auto, portable or hopper (sm_90a) (default auto)\n"
     "  --kernel SYMBOL          a layer that uses that kernel of 'moejit inspect'; all: every tile, both sums and\n"
     "                           activation formats, every activation: a table, and all must pass\n"
     "  --seed N                 (default 0)\n"
@@ -47,7 +47,7 @@ struct run_options {
 };
 
 static const char *const routings[] = {"uniform", "skewed", "none", NULL};
-static const char *const families[] = {"portable", NULL};
+static const char *const families[] = {"auto", "portable", "hopper", NULL};
 static const char *const output_modes[] = {"overwrite", "accumulate", "assume-zero", NULL};
 
 enum {
@@ -108,7 +108,8 @@ static bool take_kernel(struct run_options *options, const char *symbol) {
     static const char *const stems[] = {"moejit_pack",           "moejit_route",
                                         "moejit_quantize",       "moejit_zero",
                                         "moejit_combine",        "moejit_gate_up_portable_",
-                                        "moejit_down_portable_", NULL};
+                                        "moejit_down_portable_", "moejit_gate_up_",
+                                        "moejit_down_",          NULL};
     int stem = 0;
     while (stems[stem] != NULL && strncmp(symbol, stems[stem], strlen(stems[stem])) != 0) stem++;
     const char *rest = stems[stem] != NULL ? symbol + strlen(stems[stem]) : symbol;
@@ -154,7 +155,10 @@ static bool take(struct run_options *options, int option, const char *value) {
         good = command_number("run", "seed", value, 0, 1LL << 40, &number);
         options->what.seed = (uint64_t)number;
         break;
-    case OPTION_FAMILY: good = command_choice("run", "family", value, families, &choice); break;
+    case OPTION_FAMILY:
+        good = command_choice("run", "family", value, families, &choice);
+        options->what.family = (moejit_family)choice;
+        break;
     case OPTION_KERNEL: options->all = strcmp(value, "all") == 0; return options->all || take_kernel(options, value);
     case OPTION_TENSORS: options->tensors = value; break;
     case OPTION_EXACT: options->what.exact = true; break;
@@ -232,6 +236,7 @@ static bool run_case(const struct run_options *options, struct gpu *gpu, moejit_
 static int run_all(const struct run_options *options, struct gpu *gpu, moejit_context *context) {
     int bad = 0, total = 0;
     for (int tile = 1; moejit_tile_name(tile - 1) != NULL; tile++) {
+        if (!moejit_tile_runs_on(tile - 1, moejit_context_arch(context))) continue;
         for (int variant = 0; variant < 4; variant++) {
             struct layer_case what = options->what;
             what.tile = tile;

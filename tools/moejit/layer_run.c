@@ -151,6 +151,7 @@ static bool make_objects(struct layer_state *state) {
     options.max_num_tokens =
         what->max_num_tokens > 0 ? what->max_num_tokens : (what->num_tokens > 0 ? what->num_tokens : 1);
     options.tile = what->tile;
+    options.family = what->family;
     options.partials_cap_bytes = what->partials_cap_bytes;
     if (moejit_plan_create(state->context, &what->layer, &options, &state->plan) != MOEJIT_STATUS_OK) {
         return fail_context(state, "plan_create");

@@ -11,6 +11,7 @@ struct layer_case {
     int num_tokens;
     int max_num_tokens; // of the plan; 0: num_tokens (at least 1)
     int tile;           // as in moejit_plan_options
+    moejit_family family;
     enum layer_routing routing;
     bool exact; // data whose sums are exact: an f32 output must match to the bit
     uint64_t seed;

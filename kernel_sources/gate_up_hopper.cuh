@@ -1,0 +1,66 @@
+// gate_up for sm_90a: as gate_up_portable.cuh, on the main loop of gemm_hopper.cuh.
+#pragma once
+#include "gate_up_epilogue.cuh"
+#include "gemm_hopper.cuh"
+
+namespace moejit {
+
+template <class Config> struct GateUpHopper {
+    using Gemm = GemmHopper<Config>;
+    using Epilogue = GateUpEpilogue<Config, Gemm>;
+    static constexpr int num_row_tiles = (Epilogue::num_row_blocks + Gemm::row_blocks - 1) / Gemm::row_blocks;
+    static constexpr int group_channels = Config::gated ? MJ_BLOCK_ROWS / 2 : MJ_BLOCK_ROWS; // of a warpgroup
+    static constexpr int packed_row_block_bytes = (Config::hidden + MJ_BLOCK_COLUMNS - 1) / MJ_BLOCK_COLUMNS * MJ_BLOCK_BYTES;
+
+    __device__ static void fill(Gemm &gemm, const Tile &tile, const mj_gate_up_args &args)
+    {
+        int first_block = tile.row_tile * Gemm::row_blocks, left = Epilogue::num_row_blocks - first_block;
+        const uint8_t *weights =
+            args.weights + tile.expert * args.expert_stride_bytes + static_cast<int64_t>(first_block) * packed_row_block_bytes;
+        gemm.template fill<Config::hidden>(weights, left < Gemm::row_blocks ? left : Gemm::row_blocks, tile, [&](int token) {
+            int64_t row = args.sorted_pairs[tile.first_position + token] / Config::top_k;
+            return static_cast<const uint8_t *>(args.x) + row * args.x_row_stride * 2;
+        });
+    }
+
+    __device__ static void finish(const Gemm &gemm, float *staging, const Tile &tile, int row_block, const mj_gate_up_args &args)
+    {
+        for (int idx = 0; idx * Gemm::chunk_tokens < tile.num_tokens; idx++) {
+            Tile chunk = Gemm::chunk_of(tile, idx);
+            Epilogue::stage(typename Gemm::Chunk{gemm, idx}, staging, chunk, row_block * group_channels, args);
+            Gemm::group_barrier();
+            Epilogue::template store<group_channels, Gemm::group_threads>(staging, chunk, row_block * group_channels,
+                                                                          Gemm::group_thread(), args);
+            Gemm::group_barrier(); // the next chunk overwrites the staged one
+        }
+    }
+
+    __device__ static void run(const mj_gate_up_args &args)
+    {
+        extern __shared__ __align__(1024) char memory[];
+        auto &shared = *reinterpret_cast<typename Gemm::Shared *>(memory + Gemm::ring_bytes);
+        Gemm gemm;
+        gemm.init(memory, shared);
+        count_tiles<Config::block_tokens, Config::num_threads>(shared.first_tile, shared.thread_sums, args.expert_offsets,
+                                                               args.num_local_experts, num_row_tiles);
+        int num_tiles = shared.first_tile[args.num_local_experts];
+        for (int idx = static_cast<int>(blockIdx.x); idx < num_tiles; idx += static_cast<int>(gridDim.x)) {
+            Tile tile = find_tile<Config::block_tokens>(idx, shared.first_tile, args.expert_offsets, args.num_local_experts);
+            if (Gemm::is_producer()) {
+                fill(gemm, tile, args);
+                continue;
+            }
+            int row_block = tile.row_tile * Gemm::row_blocks + Gemm::group();
+            bool active = row_block < Epilogue::num_row_blocks;
+            gemm.template multiply<Config::hidden>(tile.num_tokens, active);
+            if (active) finish(gemm, shared.staging[Gemm::group()], tile, row_block, args);
+        }
+    }
+};
+
+template <class Config> __device__ __forceinline__ void gate_up_hopper(const mj_gate_up_args &args)
+{
+    GateUpHopper<Config>::run(args);
+}
+
+} // namespace moejit
