@@ -148,13 +148,14 @@ static void directed_floats_enclose_the_exact_value(void **state) {
 
 static float step(const float *a, const float *b, float sum, enum emu_sums sums) {
     struct emu_tensor_step tile = {.num_k = 16, .a_format = EMU_TENSOR_BF16, .b_format = EMU_TENSOR_BF16};
+    uint16_t right[EMU_TENSOR_MAX_K][EMU_TENSOR_COLUMNS] = {{0}};
     float out[EMU_TENSOR_ROWS][EMU_TENSOR_COLUMNS] = {{0}};
     for (int k = 0; k < 16; k++) {
         tile.a[5][k] = (uint16_t)emu_bf16_round(a[k]);
-        tile.b[k][3] = (uint16_t)emu_bf16_round(b[k]);
+        right[k][3] = (uint16_t)emu_bf16_round(b[k]);
     }
     out[5][3] = sum;
-    emu_tensor_step(&tile, out, sums);
+    emu_tensor_step(&tile, right, out, sums);
     return out[5][3];
 }
 

@@ -17,10 +17,19 @@
 #endif
 
 // Factors taken apart: value = mantissa * 2^(exponent - 10), the mantissa signed.
-struct parts {
-    int32_t a_exponents[ROWS][MAX_K], a_mantissas[ROWS][MAX_K];
-    int32_t b_exponents[MAX_K][COLUMNS], b_mantissas[MAX_K][COLUMNS];
+struct left {
+    int32_t exponents[ROWS][MAX_K], mantissas[ROWS][MAX_K];
     uint32_t special; // not 0: an infinity or NaN is among them
+};
+
+struct right {
+    int32_t exponents[MAX_K][COLUMNS], mantissas[MAX_K][COLUMNS];
+    uint32_t special;
+};
+
+struct parts { // of one tile
+    const struct left *a;
+    const struct right *b;
 };
 
 static const struct {
@@ -53,14 +62,16 @@ CLONES static uint32_t take_apart(const uint16_t *codes, uint32_t count, enum em
     return special;
 }
 
-static void take_all_apart(const struct emu_tensor_step *step, struct parts *parts) {
-    parts->special = 0;
+static void take_left_apart(const struct emu_tensor_step *step, struct left *left) {
+    left->special = 0;
     for (int i = 0; i < ROWS; i++) {
-        parts->special |=
-            take_apart(step->a[i], step->num_k, step->a_format, parts->a_exponents[i], parts->a_mantissas[i]);
+        left->special |= take_apart(step->a[i], step->num_k, step->a_format, left->exponents[i], left->mantissas[i]);
     }
-    parts->special |=
-        take_apart(step->b[0], step->num_k * COLUMNS, step->b_format, parts->b_exponents[0], parts->b_mantissas[0]);
+}
+
+static void take_right_apart(const struct emu_tensor_step *step, const uint16_t b[MAX_K][COLUMNS],
+                             struct right *right) {
+    right->special = take_apart(b[0], step->num_k * COLUMNS, step->b_format, right->exponents[0], right->mantissas[0]);
 }
 
 // Terms of eight k: each has 27 bits, so their sum fits 32.
@@ -101,7 +112,7 @@ CLONES static bool hardware_step(const struct parts *parts, uint32_t num_k, floa
         }
         for (uint32_t k = 0; k < num_k; k++) {
             for (int j = 0; j < COLUMNS; j++) {
-                int32_t exponent = parts->a_exponents[i][k] + parts->b_exponents[k][j];
+                int32_t exponent = parts->a->exponents[i][k] + parts->b->exponents[k][j];
                 largest[j] = exponent > largest[j] ? exponent : largest[j];
             }
         }
@@ -113,8 +124,8 @@ CLONES static bool hardware_step(const struct parts *parts, uint32_t num_k, floa
         }
         for (uint32_t k = 0; k < num_k; k += 8) {
             int32_t part[COLUMNS] = {0};
-            add_products(&parts->a_exponents[i][k], &parts->a_mantissas[i][k], &parts->b_exponents[k],
-                         &parts->b_mantissas[k], largest, part);
+            add_products(&parts->a->exponents[i][k], &parts->a->mantissas[i][k], &parts->b->exponents[k],
+                         &parts->b->mantissas[k], largest, part);
             for (int j = 0; j < COLUMNS; j++) totals[j] += (double)part[j];
         }
         for (int j = 0; j < COLUMNS; j++) {
@@ -146,7 +157,7 @@ static float careful_hardware(const struct parts *parts, uint32_t num_k, int i, 
     int32_t addend_exponent = mantissa == 0 ? NO_EXPONENT : (int32_t)(exponent != 0 ? exponent : 1) - 127;
     int32_t largest = addend_exponent;
     for (uint32_t k = 0; k < num_k; k++) {
-        int32_t sum = parts->a_exponents[i][k] + parts->b_exponents[k][j];
+        int32_t sum = parts->a->exponents[i][k] + parts->b->exponents[k][j];
         largest = sum > largest ? sum : largest;
     }
     if (largest <= NO_EXPONENT / 2) return 0;
@@ -154,8 +165,8 @@ static float careful_hardware(const struct parts *parts, uint32_t num_k, int i, 
     total = mantissa << 2 >> (distance > 62 ? 62 : distance);
     if ((bits >> 31) != 0) total = -total;
     for (uint32_t k = 0; k < num_k; k++) {
-        int64_t product = (int64_t)parts->a_mantissas[i][k] * parts->b_mantissas[k][j];
-        distance = largest - parts->a_exponents[i][k] - parts->b_exponents[k][j];
+        int64_t product = (int64_t)parts->a->mantissas[i][k] * parts->b->mantissas[k][j];
+        distance = largest - parts->a->exponents[i][k] - parts->b->exponents[k][j];
         int64_t magnitude = (product < 0 ? -product : product) << 5 >> (distance > 62 ? 62 : distance);
         total += product < 0 ? -magnitude : magnitude;
     }
@@ -179,18 +190,19 @@ CLONES static void nearest_step(const float a[ROWS][MAX_K], const float b[MAX_K]
     }
 }
 
-static void all_values(const struct emu_tensor_step *step, float a[ROWS][MAX_K], float b[MAX_K][COLUMNS]) {
+static void all_values(const struct emu_tensor_step *step, const uint16_t b_codes[MAX_K][COLUMNS], float a[ROWS][MAX_K],
+                       float b[MAX_K][COLUMNS]) {
     for (uint32_t k = 0; k < step->num_k; k++) {
         for (int i = 0; i < ROWS; i++) a[i][k] = factor_value(step->a_format, step->a[i][k]);
-        for (int j = 0; j < COLUMNS; j++) b[k][j] = factor_value(step->b_format, step->b[k][j]);
+        for (int j = 0; j < COLUMNS; j++) b[k][j] = factor_value(step->b_format, b_codes[k][j]);
     }
 }
 
 // Infinities and NaN follow IEEE: any order gives the same. Other outputs of the tile are as usual.
-static void careful_step(const struct emu_tensor_step *step, const struct parts *parts, float sums[ROWS][COLUMNS],
-                         enum emu_sums model) {
+static void careful_step(const struct emu_tensor_step *step, const uint16_t b_codes[MAX_K][COLUMNS],
+                         const struct parts *parts, float sums[ROWS][COLUMNS], enum emu_sums model) {
     float a[ROWS][MAX_K], b[MAX_K][COLUMNS], nearest[ROWS][COLUMNS];
-    all_values(step, a, b);
+    all_values(step, b_codes, a, b);
     for (int i = 0; i < ROWS; i++) {
         for (int j = 0; j < COLUMNS; j++) nearest[i][j] = sums[i][j];
     }
@@ -219,23 +231,39 @@ static bool any_special(float sums[ROWS][COLUMNS]) {
     return special != 0;
 }
 
-void emu_tensor_step(const struct emu_tensor_step *step, float sums[EMU_TENSOR_ROWS][EMU_TENSOR_COLUMNS],
-                     enum emu_sums model) {
-    struct parts parts;
-    take_all_apart(step, &parts);
-    if (parts.special != 0 || any_special(sums)) {
-        careful_step(step, &parts, sums, model);
+static void tile_step(const struct emu_tensor_step *step, const struct left *left, const uint16_t b[MAX_K][COLUMNS],
+                      float sums[ROWS][COLUMNS], enum emu_sums model) {
+    struct right right;
+    struct parts parts = {left, &right};
+    take_right_apart(step, b, &right);
+    if (left->special != 0 || right.special != 0 || any_special(sums)) {
+        careful_step(step, b, &parts, sums, model);
     } else if (model == EMU_SUMS_NEAREST) {
-        float a[ROWS][MAX_K], b[MAX_K][COLUMNS];
-        all_values(step, a, b);
-        nearest_step(a, b, step->num_k, sums);
+        float a_values[ROWS][MAX_K], b_values[MAX_K][COLUMNS];
+        all_values(step, b, a_values, b_values);
+        nearest_step(a_values, b_values, step->num_k, sums);
     } else {
         float results[ROWS][COLUMNS];
         __builtin_memcpy(results, sums, sizeof(results));
         if (hardware_step(&parts, step->num_k, results)) {
             __builtin_memcpy(sums, results, sizeof(results));
         } else {
-            careful_step(step, &parts, sums, model);
+            careful_step(step, b, &parts, sums, model);
         }
     }
+}
+
+void emu_tensor_tiles(const struct emu_tensor_step *step, uint32_t num_tiles,
+                      const uint16_t b[][EMU_TENSOR_MAX_K][EMU_TENSOR_COLUMNS],
+                      float sums[][EMU_TENSOR_ROWS][EMU_TENSOR_COLUMNS], enum emu_sums model) {
+    struct left left;
+    take_left_apart(step, &left);
+    for (uint32_t tile = 0; tile < num_tiles; tile++) tile_step(step, &left, b[tile], sums[tile], model);
+}
+
+void emu_tensor_step(const struct emu_tensor_step *step, const uint16_t b[EMU_TENSOR_MAX_K][EMU_TENSOR_COLUMNS],
+                     float sums[EMU_TENSOR_ROWS][EMU_TENSOR_COLUMNS], enum emu_sums model) {
+    struct left left;
+    take_left_apart(step, &left);
+    tile_step(step, &left, b, sums, model);
 }

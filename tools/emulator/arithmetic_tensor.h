@@ -16,10 +16,14 @@ enum emu_tensor_format { EMU_TENSOR_F16, EMU_TENSOR_BF16, EMU_TENSOR_E4M3, EMU_T
 struct emu_tensor_step { // factors as codes; one step multiplies num_k of them, a multiple of 8
     uint32_t num_k;
     enum emu_tensor_format a_format, b_format;
-    uint16_t a[EMU_TENSOR_ROWS][EMU_TENSOR_MAX_K], b[EMU_TENSOR_MAX_K][EMU_TENSOR_COLUMNS];
+    uint16_t a[EMU_TENSOR_ROWS][EMU_TENSOR_MAX_K];
 };
 
-void emu_tensor_step(const struct emu_tensor_step *step, float sums[EMU_TENSOR_ROWS][EMU_TENSOR_COLUMNS],
-                     enum emu_sums model);
+void emu_tensor_step(const struct emu_tensor_step *step, const uint16_t b[EMU_TENSOR_MAX_K][EMU_TENSOR_COLUMNS],
+                     float sums[EMU_TENSOR_ROWS][EMU_TENSOR_COLUMNS], enum emu_sums model);
+// The same rows with one tile after the other.
+void emu_tensor_tiles(const struct emu_tensor_step *step, uint32_t num_tiles,
+                      const uint16_t b[][EMU_TENSOR_MAX_K][EMU_TENSOR_COLUMNS],
+                      float sums[][EMU_TENSOR_ROWS][EMU_TENSOR_COLUMNS], enum emu_sums model);
 
 #endif

@@ -60,8 +60,9 @@ static void shared_state_finding(struct emu_warp *warp, uint32_t lane, const str
     }
 }
 
-uint8_t *emu_shared_check(struct emu_warp *warp, uint32_t lane, uint64_t address, uint32_t bytes, uint32_t alignment,
-                          enum emu_access_kind kind) {
+// The CTA whose bytes they are, and where there; NULL with a finding.
+static struct emu_cta *locate_shared(struct emu_warp *warp, uint32_t lane, uint64_t address, uint32_t bytes,
+                                     uint32_t alignment, enum emu_access_kind kind, uint32_t *at) {
     struct emu_cta *owner;
     uint32_t offset;
     bool known = emu_shared_place(warp, address, &owner, &offset);
@@ -80,7 +81,15 @@ uint8_t *emu_shared_check(struct emu_warp *warp, uint32_t lane, uint64_t address
                          (unsigned long long)address, alignment);
         return NULL;
     }
-    uint32_t at = offset - EMU_SHARED_BASE;
+    *at = offset - EMU_SHARED_BASE;
+    return owner;
+}
+
+uint8_t *emu_shared_check(struct emu_warp *warp, uint32_t lane, uint64_t address, uint32_t bytes, uint32_t alignment,
+                          enum emu_access_kind kind) {
+    uint32_t at;
+    struct emu_cta *owner = locate_shared(warp, lane, address, bytes, alignment, kind, &at);
+    if (owner == NULL) return NULL;
     if (warp->cta->checks) {
         if (!state_allows(owner->shared_written + at, bytes, kind)) {
             shared_state_finding(warp, lane, owner, at, bytes, address, kind);
@@ -89,6 +98,21 @@ uint8_t *emu_shared_check(struct emu_warp *warp, uint32_t lane, uint64_t address
         if (!emu_race_check(warp, lane, owner, at, bytes, kind_seen(warp, kind))) return NULL;
     }
     if (kind != EMU_ACCESS_READ) memset(owner->shared_written + at, EMU_SHARED_WRITTEN, bytes);
+    return owner->shared + at;
+}
+
+const uint8_t *emu_shared_check_async(struct emu_warp *warp, uint32_t lane, uint64_t address, uint32_t bytes,
+                                      uint32_t alignment, const char *reader) {
+    uint32_t at;
+    struct emu_cta *owner = locate_shared(warp, lane, address, bytes, alignment, EMU_ACCESS_READ, &at);
+    if (owner == NULL) return NULL;
+    if (warp->cta->checks) {
+        if (!state_allows(owner->shared_written + at, bytes, EMU_ACCESS_READ)) {
+            shared_state_finding(warp, lane, owner, at, bytes, address, EMU_ACCESS_READ);
+            return NULL;
+        }
+        if (!emu_race_check_async_read(warp, lane, owner, at, bytes, reader)) return NULL;
+    }
     return owner->shared + at;
 }
 

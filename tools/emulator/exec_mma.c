@@ -25,14 +25,14 @@ static void gather_a(const struct emu_warp *warp, const struct emu_instruction *
 }
 
 static void gather_b(const struct emu_warp *warp, const struct emu_instruction *instruction, uint32_t first,
-                     const struct shape *shape, struct emu_tensor_step *step) {
+                     const struct shape *shape, uint16_t b[EMU_TENSOR_MAX_K][EMU_TENSOR_COLUMNS]) {
     uint32_t per_word = 32 / shape->bits, element = (1u << shape->bits) - 1;
     for (uint32_t i = 0; i < shape->b_registers; i++) {
         const uint32_t *words = EMU_32(first + i);
         for (uint32_t lane = 0; lane < EMU_LANES; lane++) {
             uint32_t column = lane / 4, k = lane % 4 * per_word + i * 4 * per_word;
             for (uint32_t at = 0; at < per_word; at++) {
-                step->b[k + at][column] = (uint16_t)(words[lane] >> shape->bits * at & element);
+                b[k + at][column] = (uint16_t)(words[lane] >> shape->bits * at & element);
             }
         }
     }
@@ -80,12 +80,13 @@ static void multiply(struct emu_warp *warp, const struct emu_instruction *instru
     struct emu_tensor_step step = {.num_k = shape->num_k,
                                    .a_format = format_of(instruction->form.types[1]),
                                    .b_format = format_of(instruction->form.types[2])};
+    uint16_t b_codes[EMU_TENSOR_MAX_K][EMU_TENSOR_COLUMNS];
     float sums[EMU_TENSOR_ROWS][EMU_TENSOR_COLUMNS];
     uint32_t results = shape->half_sums ? 2 : 4, a = results, b = a + shape->a_registers, c = b + shape->b_registers;
     gather_a(warp, instruction, a, shape, &step);
-    gather_b(warp, instruction, b, shape, &step);
+    gather_b(warp, instruction, b, shape, b_codes);
     load_sums(warp, instruction, c, shape->half_sums, sums);
-    emu_tensor_step(&step, sums, warp->cta->launch->settings->sums);
+    emu_tensor_step(&step, b_codes, sums, warp->cta->launch->settings->sums);
     store_sums(warp, instruction, shape->half_sums, sums);
     warp->cta->run->counters.tensor_ops += 16 * 8 * shape->num_k;
     emu_race_warp_sync(warp);

@@ -27,6 +27,7 @@ static void report(struct emu_warp *warp, uint32_t lane, uint32_t at, uint32_t b
 // Is what `thread` did at `clock` ordered before this lane's next access?
 static bool ordered(const struct emu_warp *warp, uint32_t lane, uint32_t thread, uint32_t clock) {
     uint32_t other = warp_of(thread);
+    if ((thread & ASYNC) != 0) return warp->clocks[warp->cta->num_warps] >= clock;
     if (other != warp->index) return warp->clocks[other] >= clock;
     if (clock < warp->clocks[other]) return true;
     return (thread & SEVERAL_LANES) == 0 && (thread & 31) == lane;
@@ -108,6 +109,10 @@ static struct emu_shared_word *bytes_of(struct emu_cta *cta, uint32_t word_at) {
 bool emu_race_check(struct emu_warp *warp, uint32_t lane, struct emu_cta *owner, uint32_t offset, uint32_t bytes,
                     enum emu_access_kind kind) {
     if (owner != warp->cta) return true; // clocks of a cluster are not kept
+    if (kind != EMU_ACCESS_READ && owner->num_readings > 0 &&
+        !emu_wgmma_check_write(warp, lane, owner, offset, bytes)) {
+        return false;
+    }
     for (uint32_t at = offset; at < offset + bytes;) {
         struct emu_shared_word *word = &owner->words[at / 4];
         bool whole = at % 4 == 0 && offset + bytes - at >= 4;
@@ -137,14 +142,19 @@ void emu_race_acquire(struct emu_warp *warp, const uint32_t *clocks) {
     join(warp->clocks, clocks, emu_race_num_clocks(warp->cta));
 }
 
+// Of what a warp knows: one clock for each warp, and one for asynchronous writes.
+static uint32_t num_agents(const struct emu_cta *cta) {
+    return cta->num_warps + 1;
+}
+
 uint32_t emu_race_num_clocks(const struct emu_cta *cta) {
-    return 2 * cta->num_warps;
+    return 2 * num_agents(cta);
 }
 
 // All that the warp knows of is from now on visible to asynchronous operations that come after.
 void emu_race_proxy_fence(struct emu_warp *warp) {
-    uint32_t num_warps = warp->cta->num_warps;
-    join(warp->clocks + num_warps, warp->clocks, num_warps);
+    uint32_t count = num_agents(warp->cta);
+    join(warp->clocks + count, warp->clocks, count);
     warp->clocks[warp->index]++;
 }
 
@@ -153,20 +163,37 @@ static struct emu_shared_word *record_of(struct emu_cta *owner, uint32_t at) {
     return word->reader != NO_ONE || owner->bytes == NULL ? word : &owner->bytes[at];
 }
 
-bool emu_race_check_proxy(struct emu_warp *warp, uint32_t lane, struct emu_cta *owner, uint32_t offset, uint32_t bytes,
-                          const char *reader) {
-    if (owner != warp->cta || !owner->checks) return true;
-    const uint32_t *fenced = warp->clocks + owner->num_warps;
+static bool check_async_reader(struct emu_warp *warp, uint32_t lane, const struct emu_shared_word *word, uint32_t at,
+                               uint32_t bytes, const char *reader) {
+    const uint32_t *fenced = warp->clocks + num_agents(warp->cta);
+    if (word->writer == NO_ONE) return true;
+    if ((word->writer & ASYNC) == 0 && fenced[warp_of(word->writer)] >= word->write_clock) return true;
+    if (!check_writer(warp, lane, word, at, bytes, EMU_ACCESS_READ)) return false;
+    if ((word->writer & ASYNC) != 0) return true;
+    emu_warp_finding(warp, lane, EMU_OUTCOME_LAUNCH_FAILED,
+                     "%s reads shared address 0x%x, which thread %u wrote with no fence.proxy.async between", reader,
+                     EMU_SHARED_BASE + at, word->writer & THREAD);
+    return false;
+}
+
+bool emu_race_check_async_read(struct emu_warp *warp, uint32_t lane, struct emu_cta *owner, uint32_t offset,
+                               uint32_t bytes, const char *reader) {
+    if (owner != warp->cta) return true;
     for (uint32_t at = offset; at < offset + bytes; at++) {
         const struct emu_shared_word *word = record_of(owner, at);
-        bool ordinary = word->writer != NO_ONE && (word->writer & ASYNC) == 0;
-        if (!ordinary || fenced[warp_of(word->writer & ~ATOMIC)] >= word->write_clock) continue;
-        emu_warp_finding(warp, lane, EMU_OUTCOME_LAUNCH_FAILED,
-                         "%s reads shared address 0x%x, which thread %u wrote with no fence.proxy.async between",
-                         reader, EMU_SHARED_BASE + at, word->writer & THREAD);
-        return false;
+        if (!check_async_reader(warp, lane, word, at, bytes, reader)) return false;
+        if (word == &owner->words[at / 4]) at |= 3;
     }
     return true;
+}
+
+void emu_race_record_reads(struct emu_warp *warp, struct emu_cta *owner, uint32_t offset, uint32_t bytes) {
+    if (owner != warp->cta) return;
+    for (uint32_t at = offset; at < offset + bytes; at++) {
+        struct emu_shared_word *word = record_of(owner, at);
+        record_read(warp, 0, word);
+        if (word == &owner->words[at / 4]) at |= 3;
+    }
 }
 
 void emu_race_async_write(struct emu_cta *owner, uint32_t offset, uint32_t bytes, uint32_t thread, uint32_t clock) {

@@ -62,6 +62,7 @@ void emu_cta_destroy(struct emu_cta *cta) {
         free(cta->warps[w].banks[0]);
         free(cta->warps[w].local);
         free(cta->warps[w].copies);
+        emu_wgmma_clear(&cta->warps[w]);
     }
     emu_mbarriers_clear(cta);
     free(cta->warps);
@@ -135,6 +136,7 @@ static void start_warp(struct emu_warp *warp, uint64_t number) {
 
 void emu_cta_start(struct emu_cta *cta, uint64_t number) {
     cta->alive_threads = cta->num_threads;
+    cta->num_readings = 0;
     memset(cta->shared, 0xff, cta->shared_bytes);
     memset(cta->shared_written, 0, cta->shared_bytes);
     for (uint32_t i = 0; i < cta->shared_bytes / 4 + 4; i++) {

@@ -17,6 +17,7 @@ void emu_warp_start(struct emu_warp *warp) {
     warp->current = NULL;
     warp->last_allocation = NULL;
     warp->num_copies = 0;
+    emu_wgmma_clear(warp);
     memset(warp->groups, 0, sizeof(warp->groups));
     memset(warp->carry, 0, sizeof(warp->carry));
 }
@@ -99,6 +100,7 @@ static void leave(struct emu_warp *warp, struct emu_split *split, uint32_t mask)
         if (warp->splits[i].state == EMU_SPLIT_MEMBERS) warp->splits[i].state = EMU_SPLIT_READY;
     }
     emu_barriers_recount(cta);
+    if (cta->alive_threads == 0) emu_wgmma_check_end(warp);
 }
 
 static void branch(struct emu_warp *warp, struct emu_split *split, uint32_t taken, uint32_t target) {
@@ -259,6 +261,7 @@ static uint32_t run_split(struct emu_warp *warp, int at, uint32_t budget) {
         }
         count(counters, instruction, mask);
         warp->current = instruction;
+        if (warp->wgmma != NULL && mask != 0 && !emu_wgmma_observe(warp, instruction)) break;
         if (instruction->flow != EMU_FLOW_NEXT) {
             split->pc = pc;
             flow(warp, split, instruction, mask);

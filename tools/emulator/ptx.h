@@ -46,7 +46,8 @@ struct emu_form {
     uint8_t types[3], num_types;
     uint8_t words[EMU_NUM_GROUPS]; // enum emu_word; a second word of a group is in second_space
     uint8_t second_space;
-    uint8_t count; // of .v2, .x4 and the like; 1 without
+    uint8_t count;    // of .v2, .x4 and the like; 1 without
+    uint16_t columns; // of a shape like .m64n128k16
     uint64_t flags[2];
 };
 

@@ -1,5 +1,6 @@
 #include "ptx_form.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 static const struct {
@@ -74,6 +75,11 @@ static void record_word(struct emu_form *form, enum emu_word word) {
     if (group == EMU_GROUP_VECTOR) form->count = (uint8_t)(words[word].spelling[1] - '0');
 }
 
+static void record_shape(struct emu_form *form, const char *text, size_t length) {
+    const char *columns = memchr(text, 'n', length);
+    if (columns != NULL) form->columns = (uint16_t)strtoul(columns + 1, NULL, 10);
+}
+
 static void record(struct emu_form *form, const char *text, size_t length) {
     enum emu_type type = emu_type_find(text, length);
     if (type != EMU_NONE) {
@@ -81,6 +87,7 @@ static void record(struct emu_form *form, const char *text, size_t length) {
         form->num_types++;
         return;
     }
+    if (length > 1 && text[0] == 'm' && text[1] >= '0' && text[1] <= '9') record_shape(form, text, length);
     for (int i = 1; i < EMU_NUM_WORDS; i++) {
         if (same(text, length, words[i].spelling)) {
             record_word(form, (enum emu_word)i);

@@ -5,7 +5,7 @@
 #include "ptx_parser.h"
 
 struct spec {       // one word of emu_row.operands
-    char direction; // d, s, i, a, l, |
+    char direction; // d, m, s, i, a, l, |
     enum emu_type type;
     unsigned bits;
     bool wider, optional;
@@ -52,7 +52,9 @@ static const char *read_spec(const char *text, const struct emu_form *form, stru
         if (*text == '+') spec->wider = true;
         if (*text == '?') spec->optional = true;
         if (*text == '*') {
-            spec->count = text[1] == 'v' ? form->count : (unsigned)strtoul(text + 1, &end, 10);
+            spec->count = text[1] == 'v'   ? form->count
+                          : text[1] == 'n' ? form->columns / 2
+                                           : (unsigned)strtoul(text + 1, &end, 10);
             if (text[1] == 'v' && form->words[EMU_GROUP_VECTOR] == EMU_W_NONE) spec->count = 0;
         }
     }
@@ -179,8 +181,9 @@ static void parse_vector(struct emu_parser *parser, const struct spec *spec, str
     if (braces) emu_lexer_expect(&parser->lexer, "{");
     for (unsigned i = 0; i < spec->count && !parser->lexer.failed; i++) {
         if (i > 0) emu_lexer_expect(&parser->lexer, ",");
-        add(read, spec->direction == 'd' ? emu_parse_register(parser, spec->bits, spec->wider, met)
-                                         : emu_parse_source(parser, spec->type, spec->bits, spec->wider, met));
+        bool is_register = spec->direction == 'd' || spec->direction == 'm';
+        add(read, is_register ? emu_parse_register(parser, spec->bits, spec->wider, met)
+                              : emu_parse_source(parser, spec->type, spec->bits, spec->wider, met));
     }
     if (braces) emu_lexer_expect(&parser->lexer, "}");
 }

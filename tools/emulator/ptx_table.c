@@ -6,8 +6,9 @@
     X(integer)                                                                                                         \
     X(bits)                                                                                                            \
     X(compare)                                                                                                         \
-    X(move) X(float) X(half) X(convert) X(pack) X(memory) X(atomic) X(copy) X(control) X(warp) X(matrix) X(mma)        \
-        X(mbarrier)
+    X(move)                                                                                                            \
+    X(float)                                                                                                           \
+    X(half) X(convert) X(pack) X(memory) X(atomic) X(copy) X(control) X(warp) X(matrix) X(mma) X(wgmma) X(mbarrier)
 #define DECLARE(name) extern const struct emu_row_group emu_rows_##name;
 GROUPS(DECLARE)
 

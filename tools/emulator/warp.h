@@ -55,7 +55,7 @@ struct emu_warp {
     uint32_t num_copies, copies_capacity;
     uint32_t groups[EMU_LANES];   // cp.async groups that each lane has committed
     struct emu_bulk_groups *bulk; // NULL until the first bulk group
-    struct emu_wgmma *wgmma;
+    struct emu_wgmma *wgmma;      // NULL until the first wgmma instruction
     // What this warp has seen of every warp of the CTA; then the same, of what a proxy fence made visible to
     // asynchronous readers.
     uint32_t *clocks;
@@ -106,6 +106,7 @@ struct emu_cta {
     struct emu_shared_word *words, *bytes; // bytes: from the first access to part of a word on
     struct emu_barrier barriers[EMU_NUM_BARRIERS];
     struct emu_mbarrier *mbarriers;
+    uint32_t num_readings;  // of shared memory by wgmma that were not waited for
     uint32_t *clocks;       // storage of all warps' and barriers' clocks
     uint32_t *fence_clocks; // of those that fenced
     bool checks;
@@ -185,6 +186,9 @@ uint8_t *emu_shared_check(struct emu_warp *warp, uint32_t lane, uint64_t address
                           enum emu_access_kind kind);
 uint8_t *emu_global_check(struct emu_warp *warp, uint32_t lane, uint64_t address, uint32_t bytes, uint32_t alignment,
                           enum emu_access_kind kind);
+// Bytes of shared memory that an asynchronous operation of this warp reads; `reader` names it in a finding.
+const uint8_t *emu_shared_check_async(struct emu_warp *warp, uint32_t lane, uint64_t address, uint32_t bytes,
+                                      uint32_t alignment, const char *reader);
 // The CTA and offset of a shared address; false when there is no such CTA.
 bool emu_shared_place(const struct emu_warp *warp, uint64_t address, struct emu_cta **cta, uint32_t *offset);
 
@@ -195,9 +199,12 @@ void emu_race_release(struct emu_warp *warp, uint32_t *clocks); // what warp has
 void emu_race_acquire(struct emu_warp *warp, const uint32_t *clocks);
 void emu_race_warp_sync(struct emu_warp *warp);   // lanes of the warp have met
 void emu_race_proxy_fence(struct emu_warp *warp); // ordinary accesses so far, before asynchronous ones after it
-// Bytes that an asynchronous operation of this warp reads: ordinary writes must have been fenced for it.
-bool emu_race_check_proxy(struct emu_warp *warp, uint32_t lane, struct emu_cta *owner, uint32_t offset, uint32_t bytes,
-                          const char *reader);
+// Bytes that an asynchronous operation of this warp reads: what others did must come before, and ordinary writes must
+// have been fenced for it.
+bool emu_race_check_async_read(struct emu_warp *warp, uint32_t lane, struct emu_cta *owner, uint32_t offset,
+                               uint32_t bytes, const char *reader);
+// Asynchronous reads that ended: from now on they count as reads of the warp.
+void emu_race_record_reads(struct emu_warp *warp, struct emu_cta *owner, uint32_t offset, uint32_t bytes);
 // Bytes that an asynchronous copy wrote in the name of a thread, with its clock when it was issued.
 void emu_race_async_write(struct emu_cta *owner, uint32_t offset, uint32_t bytes, uint32_t thread, uint32_t clock);
 uint32_t emu_race_num_clocks(const struct emu_cta *cta);
@@ -213,6 +220,13 @@ void emu_mbarriers_clear(struct emu_cta *cta);
 
 // cp.async (exec_copy.c): lands copies of the lanes but for the newest `pending` groups.
 void emu_copies_land(struct emu_warp *warp, uint32_t mask, uint32_t pending);
+
+// wgmma (exec_wgmma_order.c): false, with a finding, where an instruction or a write meets one that is under way.
+bool emu_wgmma_observe(struct emu_warp *warp, const struct emu_instruction *instruction);
+bool emu_wgmma_check_write(struct emu_warp *warp, uint32_t lane, const struct emu_cta *owner, uint32_t offset,
+                           uint32_t bytes);
+void emu_wgmma_check_end(struct emu_warp *warp); // the last warp of its CTA to exit
+void emu_wgmma_clear(struct emu_warp *warp);
 
 // Barriers of a CTA (machine_barrier.c): the lanes arrive; the split waits where it must.
 void emu_barrier_arrive(struct emu_warp *warp, struct emu_split *split, const struct emu_instruction *instruction);
