@@ -116,6 +116,21 @@ const uint8_t *emu_shared_check_async(struct emu_warp *warp, uint32_t lane, uint
     return owner->shared + at;
 }
 
+const uint8_t *emu_shared_check_async_write(struct emu_warp *warp, uint32_t lane, uint64_t address, uint32_t bytes,
+                                            uint32_t alignment, const char *writer) {
+    uint32_t at;
+    struct emu_cta *owner = locate_shared(warp, lane, address, bytes, alignment, EMU_ACCESS_WRITE, &at);
+    if (owner == NULL) return NULL;
+    if (warp->cta->checks) {
+        if (!state_allows(owner->shared_written + at, bytes, EMU_ACCESS_WRITE)) {
+            shared_state_finding(warp, lane, owner, at, bytes, address, EMU_ACCESS_WRITE);
+            return NULL;
+        }
+        if (!emu_race_check_async_write(warp, lane, owner, at, bytes, writer)) return NULL;
+    }
+    return owner->shared + at;
+}
+
 // Lanes that meet the same bank with other words wait for each other; 8- and 16-byte accesses go in two and four parts.
 static void count_shared(struct emu_warp *warp, uint32_t mask, uint32_t bytes, const struct emu_access *access) {
     struct emu_counters *counters = &warp->cta->run->counters;

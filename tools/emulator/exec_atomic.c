@@ -80,6 +80,17 @@ static uint64_t apply(uint8_t *pointer, const struct update *update, uint32_t by
     return bytes == 8 ? apply_64(pointer, update) : bytes == 4 ? apply_32(pointer, update) : apply_16(pointer, update);
 }
 
+void emu_atomic_reduce(uint8_t *to, const uint8_t *from, uint32_t bytes, const struct emu_instruction *instruction) {
+    enum emu_word operation = (enum emu_word)instruction->form.words[EMU_GROUP_OPERATION];
+    enum emu_type type = (enum emu_type)instruction->form.types[0];
+    uint32_t step = instruction->element_bytes;
+    for (uint32_t at = 0; at < bytes; at += step) {
+        struct update update = {operation, type, 0, 0};
+        memcpy(&update.b, from + at, step);
+        apply(to + at, &update, step);
+    }
+}
+
 static uint64_t lane_value(const struct emu_warp *warp, uint32_t operand, uint32_t lane, uint32_t bytes) {
     return bytes == 8 ? ((const uint64_t *)emu_lanes(warp, operand))[lane]
                       : ((const uint32_t *)emu_lanes(warp, operand))[lane];

@@ -73,6 +73,20 @@ bool emu_mbarrier_transact(struct emu_warp *warp, uint32_t lane, struct emu_cta 
     return true;
 }
 
+void emu_mbarrier_complete(struct emu_warp *warp, uint32_t lane, struct emu_cta *owner, uint32_t offset, uint32_t bytes,
+                           uint32_t clock) {
+    struct emu_mbarrier *mbarrier = find(owner, offset);
+    if (mbarrier == NULL) {
+        emu_warp_finding(warp, lane, EMU_OUTCOME_LAUNCH_FAILED,
+                         "the mbarrier at shared address 0x%x was invalidated while a bulk copy was on its way",
+                         offset);
+        return;
+    }
+    uint32_t *known = &mbarrier->clocks[owner->num_warps];
+    if (*known < clock) *known = clock;
+    emu_mbarrier_transact(warp, lane, owner, mbarrier, -(int32_t)bytes);
+}
+
 // ---- Instructions: operand `which` is the address, in a register of 32 bits or, generic, of 64.
 
 static void addresses_of(struct emu_warp *warp, const struct emu_instruction *instruction, uint32_t mask,

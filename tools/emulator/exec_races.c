@@ -106,11 +106,16 @@ static struct emu_shared_word *bytes_of(struct emu_cta *cta, uint32_t word_at) {
     return bytes;
 }
 
+static bool check_readings(struct emu_warp *warp, uint32_t lane, const struct emu_cta *owner, uint32_t offset,
+                           uint32_t bytes) {
+    return emu_wgmma_check_write(warp, lane, owner, offset, bytes) &&
+           emu_bulk_check_write(warp, lane, owner, offset, bytes);
+}
+
 bool emu_race_check(struct emu_warp *warp, uint32_t lane, struct emu_cta *owner, uint32_t offset, uint32_t bytes,
                     enum emu_access_kind kind) {
     if (owner != warp->cta) return true; // clocks of a cluster are not kept
-    if (kind != EMU_ACCESS_READ && owner->num_readings > 0 &&
-        !emu_wgmma_check_write(warp, lane, owner, offset, bytes)) {
+    if (kind != EMU_ACCESS_READ && owner->num_readings > 0 && !check_readings(warp, lane, owner, offset, bytes)) {
         return false;
     }
     for (uint32_t at = offset; at < offset + bytes;) {
@@ -182,6 +187,27 @@ bool emu_race_check_async_read(struct emu_warp *warp, uint32_t lane, struct emu_
     for (uint32_t at = offset; at < offset + bytes; at++) {
         const struct emu_shared_word *word = record_of(owner, at);
         if (!check_async_reader(warp, lane, word, at, bytes, reader)) return false;
+        if (word == &owner->words[at / 4]) at |= 3;
+    }
+    return true;
+}
+
+bool emu_race_check_async_write(struct emu_warp *warp, uint32_t lane, struct emu_cta *owner, uint32_t offset,
+                                uint32_t bytes, const char *writer) {
+    const uint32_t *fenced = warp->clocks + num_agents(warp->cta);
+    if (owner != warp->cta) return true;
+    if (owner->num_readings > 0 && !check_readings(warp, lane, owner, offset, bytes)) return false;
+    for (uint32_t at = offset; at < offset + bytes; at++) {
+        const struct emu_shared_word *word = record_of(owner, at);
+        if (!check_writer(warp, lane, word, at, bytes, EMU_ACCESS_WRITE)) return false;
+        if (!check_readers(warp, lane, word, at, bytes)) return false;
+        bool ordinary = word->writer != NO_ONE && (word->writer & ASYNC) == 0;
+        if (ordinary && fenced[warp_of(word->writer)] < word->write_clock) {
+            emu_warp_finding(warp, lane, EMU_OUTCOME_LAUNCH_FAILED,
+                             "%s writes shared address 0x%x, which thread %u wrote with no fence.proxy.async between",
+                             writer, EMU_SHARED_BASE + at, word->writer & THREAD);
+            return false;
+        }
         if (word == &owner->words[at / 4]) at |= 3;
     }
     return true;

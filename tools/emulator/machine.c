@@ -53,8 +53,10 @@ static void run_round(struct emu_cluster *cluster, uint64_t *random, bool advers
         uint32_t turn = adversarial ? ADVERSARIAL_TURN : 1 + (uint32_t)(next_random(random) % LONGEST_TURN);
         if (warp->alive == 0 || (adversarial && at == victim && moved)) continue;
         emu_warp_run(warp, turn);
+        if (run->num_flights > 0 && !adversarial) emu_bulk_progress(cluster, next_random(random));
         moved = moved || (run->counters.warp_instructions != before && !warp->waits);
     }
+    if (run->num_flights > 0 && adversarial) emu_bulk_late(cluster, moved);
 }
 
 static bool all_stuck(const struct emu_cluster *cluster) {
@@ -71,9 +73,12 @@ static void run_cluster(struct emu_cluster *cluster, uint64_t seed) {
     bool adversarial = run->launch->settings->schedule == EMU_SCHEDULE_ADVERSARIAL;
     uint64_t random = seed;
     uint32_t victim = (uint32_t)(next_random(&random) % total_warps(cluster));
+    run->random = seed;
     while (run->outcome == EMU_OUTCOME_OK && any_alive(cluster)) {
         run_round(cluster, &random, adversarial, victim);
-        if (run->outcome == EMU_OUTCOME_OK && any_alive(cluster) && all_stuck(cluster)) emu_deadlock_report(cluster);
+        if (run->outcome == EMU_OUTCOME_OK && any_alive(cluster) && run->num_flights == 0 && all_stuck(cluster)) {
+            emu_deadlock_report(cluster);
+        }
     }
 }
 

@@ -65,6 +65,7 @@ void emu_cta_destroy(struct emu_cta *cta) {
         emu_wgmma_clear(&cta->warps[w]);
     }
     emu_mbarriers_clear(cta);
+    emu_bulk_clear(cta);
     free(cta->warps);
     free(cta->shared);
     free(cta->shared_written);
@@ -136,7 +137,8 @@ static void start_warp(struct emu_warp *warp, uint64_t number) {
 
 void emu_cta_start(struct emu_cta *cta, uint64_t number) {
     cta->alive_threads = cta->num_threads;
-    cta->num_readings = 0;
+    emu_bulk_clear(cta);
+    cta->num_readings = cta->async_clock = 0;
     memset(cta->shared, 0xff, cta->shared_bytes);
     memset(cta->shared_written, 0, cta->shared_bytes);
     for (uint32_t i = 0; i < cta->shared_bytes / 4 + 4; i++) {

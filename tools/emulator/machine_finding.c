@@ -76,6 +76,16 @@ static int split_text(const struct emu_warp *warp, const struct emu_split *split
                     instruction->line, line);
 }
 
+// An mbarrier whose phase has begun and not ended.
+static int mbarrier_text(const struct emu_cta *cta, const struct emu_mbarrier *mbarrier, char *text, size_t bytes) {
+    if (mbarrier->pending == mbarrier->expected && mbarrier->transactions == 0) return 0;
+    return snprintf(text, bytes,
+                    "\n    mbarrier at shared address 0x%x of block (%u, %u, %u): phase %u waits for %u of %u arrivals "
+                    "and %d bytes",
+                    mbarrier->offset, cta->index[0], cta->index[1], cta->index[2], mbarrier->phase, mbarrier->pending,
+                    mbarrier->expected, mbarrier->transactions);
+}
+
 // Every warp that is not done, and what it waits for; the text ends where the buffer does.
 void emu_deadlock_report(struct emu_cluster *cluster) {
     char text[6000];
@@ -87,6 +97,10 @@ void emu_deadlock_report(struct emu_cluster *cluster) {
                              cluster->ctas[0].kernel->name);
     for (uint32_t c = 0; c < cluster->size; c++) {
         const struct emu_cta *cta = &cluster->ctas[c];
+        const struct emu_mbarrier *mbarrier = cta->mbarriers;
+        for (; mbarrier != NULL && used < sizeof(text) - 1; mbarrier = mbarrier->next) {
+            used += (size_t)mbarrier_text(cta, mbarrier, text + used, sizeof(text) - used);
+        }
         for (uint32_t w = 0; w < cta->num_warps; w++) {
             for (int i = 0; i < cta->warps[w].num_splits && used < sizeof(text) - 1; i++) {
                 used += (size_t)split_text(&cta->warps[w], &cta->warps[w].splits[i], text + used, sizeof(text) - used);

@@ -19,6 +19,7 @@ void emu_warp_start(struct emu_warp *warp) {
     warp->num_copies = 0;
     emu_wgmma_clear(warp);
     memset(warp->groups, 0, sizeof(warp->groups));
+    memset(warp->bulk_groups, 0, sizeof(warp->bulk_groups));
     memset(warp->carry, 0, sizeof(warp->carry));
 }
 
@@ -100,7 +101,9 @@ static void leave(struct emu_warp *warp, struct emu_split *split, uint32_t mask)
         if (warp->splits[i].state == EMU_SPLIT_MEMBERS) warp->splits[i].state = EMU_SPLIT_READY;
     }
     emu_barriers_recount(cta);
-    if (cta->alive_threads == 0) emu_wgmma_check_end(warp);
+    if (cta->alive_threads > 0) return;
+    emu_wgmma_check_end(warp);
+    emu_bulk_check_end(warp);
 }
 
 static void branch(struct emu_warp *warp, struct emu_split *split, uint32_t taken, uint32_t target) {

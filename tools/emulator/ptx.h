@@ -82,26 +82,27 @@ enum emu_class { EMU_CLASS_INTEGER, EMU_CLASS_FLOAT, EMU_CLASS_CONTROL, EMU_CLAS
 // .b128 16.
 #define EMU_OPERAND_CONSTANT 0x80000000u
 #define EMU_OPERAND_ABSENT 0xffffffffu
+#define EMU_MAX_ADDRESSES 3
 
 struct emu_instruction {
     emu_execute_fn execute;
     const uint32_t *operands; // in the order of the text; vectors element by element, an address as its register
     const struct emu_row *row;
-    int64_t displacements[2]; // of the first and second address
-    uint32_t guard;           // operand, or EMU_OPERAND_ABSENT
-    uint32_t target;          // of a branch; of brx.idx the first of its places in kernel->targets
+    int64_t displacements[EMU_MAX_ADDRESSES];
+    uint32_t guard;  // operand, or EMU_OPERAND_ABSENT
+    uint32_t target; // of a branch; of brx.idx the first of its places in kernel->targets
     uint32_t num_targets;
     int line;
     uint8_t guard_negated, negated; // negated: the predicate source
     uint8_t flow, instruction_class;
     uint8_t members; // operand index, of EMU_FLOW_MEMBERS
     uint8_t num_operands;
-    uint8_t wide_address[2];     // the address register has 64 bits
-    uint8_t space, second_space; // enum emu_space
-    uint8_t register_bytes;      // of the first operand, where it may be wider than its type
-    uint8_t source_bytes;        // of the last one
-    uint8_t element_bytes;       // of types[0]
-    uint8_t symbolic;            // an address is a variable's: its alignment is known
+    uint8_t wide_address[EMU_MAX_ADDRESSES]; // its register has 64 bits
+    uint8_t space, second_space;             // enum emu_space
+    uint8_t register_bytes;                  // of the first operand, where it may be wider than its type
+    uint8_t source_bytes;                    // of the last one
+    uint8_t element_bytes;                   // of types[0]
+    uint8_t symbolic;                        // an address is a variable's: its alignment is known
     struct emu_form form;
 };
 

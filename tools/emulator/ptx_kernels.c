@@ -117,7 +117,8 @@ static void settle_shared(struct emu_parser *parser, struct emu_kernel *kernel) 
         if (parser->constants[i].moves) parser->constants[i].value += EMU_SHARED_BASE + begin;
     }
     for (size_t i = 0; i < parser->num_moving; i++) {
-        kernel->code[parser->moving[i] / 2].displacements[parser->moving[i] % 2] += EMU_SHARED_BASE + begin;
+        uint32_t moving = parser->moving[i];
+        kernel->code[moving / EMU_MAX_ADDRESSES].displacements[moving % EMU_MAX_ADDRESSES] += EMU_SHARED_BASE + begin;
     }
 }
 

@@ -141,7 +141,8 @@ static void parse_address(struct emu_parser *parser, struct emu_instruction *ins
         emu_lexer_advance(&parser->lexer);
     } else if (base.kind == EMU_TOKEN_WORD && variable_address(parser, &base, &symbol, &displacement)) {
         emu_lexer_advance(&parser->lexer);
-        uint8_t *space = number == 0 ? &instruction->space : &instruction->second_space;
+        uint8_t third = EMU_SPACE_SHARED; // an mbarrier
+        uint8_t *space = number == 0 ? &instruction->space : number == 1 ? &instruction->second_space : &third;
         if (*space == EMU_SPACE_GENERIC || (*space == EMU_SPACE_PARAM && symbol->space == EMU_SPACE_LOCAL)) {
             *space = (uint8_t)symbol->space;
         }
@@ -153,7 +154,8 @@ static void parse_address(struct emu_parser *parser, struct emu_instruction *ins
         if (symbol->is_dynamic) {
             uint32_t *moving = emu_arena_push(&parser->module->arena, (void **)&parser->moving, &parser->num_moving,
                                               &parser->moving_capacity, sizeof(*moving));
-            if (moving != NULL) *moving = ((uint32_t)parser->num_instructions - 1) * 2 + (uint32_t)number;
+            if (moving != NULL)
+                *moving = ((uint32_t)parser->num_instructions - 1) * EMU_MAX_ADDRESSES + (uint32_t)number;
         }
     } else if (base.kind == EMU_TOKEN_NUMBER) {
         displacement = emu_parse_integer(parser);
@@ -167,7 +169,7 @@ static void parse_address(struct emu_parser *parser, struct emu_instruction *ins
         emu_parse_number(parser, EMU_B64, &more);
         displacement += more;
     }
-    if (number < 2) {
+    if (number < EMU_MAX_ADDRESSES) {
         instruction->displacements[number] = (int64_t)displacement;
         instruction->wide_address[number] = bits == 64;
     }

@@ -68,7 +68,7 @@ struct emu_parser {
     struct emu_constant *constants;
     size_t num_constants, constants_capacity;
     size_t num_targets, targets_capacity;
-    uint32_t *moving; // displacements that move with dynamic shared memory: 2 * instruction + which
+    uint32_t *moving; // displacements that move with dynamic shared memory: EMU_MAX_ADDRESSES * instruction + which
     size_t num_moving, moving_capacity;
     uint32_t register_top;
     size_t num_weights, weights_capacity;

@@ -8,7 +8,8 @@
     X(compare)                                                                                                         \
     X(move)                                                                                                            \
     X(float)                                                                                                           \
-    X(half) X(convert) X(pack) X(memory) X(atomic) X(copy) X(control) X(warp) X(matrix) X(mma) X(wgmma) X(mbarrier)
+    X(half)                                                                                                            \
+    X(convert) X(pack) X(memory) X(atomic) X(copy) X(control) X(warp) X(matrix) X(mma) X(wgmma) X(mbarrier) X(bulk)
 #define DECLARE(name) extern const struct emu_row_group emu_rows_##name;
 GROUPS(DECLARE)
 

@@ -53,9 +53,9 @@ struct emu_warp {
     uint8_t carry[EMU_LANES];
     struct emu_copy *copies;
     uint32_t num_copies, copies_capacity;
-    uint32_t groups[EMU_LANES];   // cp.async groups that each lane has committed
-    struct emu_bulk_groups *bulk; // NULL until the first bulk group
-    struct emu_wgmma *wgmma;      // NULL until the first wgmma instruction
+    uint32_t groups[EMU_LANES];      // cp.async groups that each lane has committed
+    uint32_t bulk_groups[EMU_LANES]; // the same of bulk copies
+    struct emu_wgmma *wgmma;         // NULL until the first wgmma instruction
     // What this warp has seen of every warp of the CTA; then the same, of what a proxy fence made visible to
     // asynchronous readers.
     uint32_t *clocks;
@@ -106,9 +106,11 @@ struct emu_cta {
     struct emu_shared_word *words, *bytes; // bytes: from the first access to part of a word on
     struct emu_barrier barriers[EMU_NUM_BARRIERS];
     struct emu_mbarrier *mbarriers;
-    uint32_t num_readings;  // of shared memory by wgmma that were not waited for
-    uint32_t *clocks;       // storage of all warps' and barriers' clocks
-    uint32_t *fence_clocks; // of those that fenced
+    struct emu_flights *flights; // bulk copies that it issued, under way; NULL before the first
+    uint32_t num_readings;       // of shared memory by wgmma and bulk copies that were not waited for
+    uint32_t async_clock;        // copies into shared memory so far
+    uint32_t *clocks;            // storage of all warps' and barriers' clocks
+    uint32_t *fence_clocks;      // of those that fenced
     bool checks;
 };
 
@@ -124,6 +126,7 @@ struct emu_run {
     struct emu_counters counters;
     struct emu_footprint *footprint; // of the CTA that runs
     uint64_t random, progress;       // progress: happenings that a waiting warp may wait for
+    uint32_t num_flights;            // bulk copies under way
     bool fenced;                     // the CTA orders memory with others by fences of its own
     enum emu_outcome outcome;
     struct emu_reporter *reporter;
@@ -189,6 +192,9 @@ uint8_t *emu_global_check(struct emu_warp *warp, uint32_t lane, uint64_t address
 // Bytes of shared memory that an asynchronous operation of this warp reads; `reader` names it in a finding.
 const uint8_t *emu_shared_check_async(struct emu_warp *warp, uint32_t lane, uint64_t address, uint32_t bytes,
                                       uint32_t alignment, const char *reader);
+// ... or will write.
+const uint8_t *emu_shared_check_async_write(struct emu_warp *warp, uint32_t lane, uint64_t address, uint32_t bytes,
+                                            uint32_t alignment, const char *writer);
 // The CTA and offset of a shared address; false when there is no such CTA.
 bool emu_shared_place(const struct emu_warp *warp, uint64_t address, struct emu_cta **cta, uint32_t *offset);
 
@@ -203,9 +209,11 @@ void emu_race_proxy_fence(struct emu_warp *warp); // ordinary accesses so far, b
 // have been fenced for it.
 bool emu_race_check_async_read(struct emu_warp *warp, uint32_t lane, struct emu_cta *owner, uint32_t offset,
                                uint32_t bytes, const char *reader);
+bool emu_race_check_async_write(struct emu_warp *warp, uint32_t lane, struct emu_cta *owner, uint32_t offset,
+                                uint32_t bytes, const char *writer);
 // Asynchronous reads that ended: from now on they count as reads of the warp.
 void emu_race_record_reads(struct emu_warp *warp, struct emu_cta *owner, uint32_t offset, uint32_t bytes);
-// Bytes that an asynchronous copy wrote in the name of a thread, with its clock when it was issued.
+// Bytes that an asynchronous copy writes in the name of a thread; the clock is of the owner's asynchronous writes.
 void emu_race_async_write(struct emu_cta *owner, uint32_t offset, uint32_t bytes, uint32_t thread, uint32_t clock);
 uint32_t emu_race_num_clocks(const struct emu_cta *cta);
 void emu_race_fence(struct emu_warp *warp); // fences, acquire and release: order after all earlier fences of the CTA
@@ -216,10 +224,23 @@ bool emu_mbarrier_arrive(struct emu_warp *warp, uint32_t lane, struct emu_cta *o
                          uint32_t count);
 bool emu_mbarrier_transact(struct emu_warp *warp, uint32_t lane, struct emu_cta *owner, struct emu_mbarrier *mbarrier,
                            int32_t transactions);
+// Bytes that arrived, with the clock of their copy.
+void emu_mbarrier_complete(struct emu_warp *warp, uint32_t lane, struct emu_cta *owner, uint32_t offset, uint32_t bytes,
+                           uint32_t clock);
 void emu_mbarriers_clear(struct emu_cta *cta);
 
 // cp.async (exec_copy.c): lands copies of the lanes but for the newest `pending` groups.
 void emu_copies_land(struct emu_warp *warp, uint32_t mask, uint32_t pending);
+
+// Bulk copies (exec_bulk.c): some of those under way land; with the adversarial schedule the youngest, late.
+void emu_bulk_progress(struct emu_cluster *cluster, uint64_t random);
+void emu_bulk_late(struct emu_cluster *cluster, bool moved);
+bool emu_bulk_check_write(struct emu_warp *warp, uint32_t lane, const struct emu_cta *owner, uint32_t offset,
+                          uint32_t bytes);
+void emu_bulk_check_end(struct emu_warp *warp);
+void emu_bulk_clear(struct emu_cta *cta);
+// Each element at `to` becomes what an atomic operation makes of it and that at `from` (exec_atomic.c).
+void emu_atomic_reduce(uint8_t *to, const uint8_t *from, uint32_t bytes, const struct emu_instruction *instruction);
 
 // wgmma (exec_wgmma_order.c): false, with a finding, where an instruction or a write meets one that is under way.
 bool emu_wgmma_observe(struct emu_warp *warp, const struct emu_instruction *instruction);
