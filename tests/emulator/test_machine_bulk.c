@@ -30,7 +30,7 @@
 #define EXPECT(bytes) "mbarrier.arrive.expect_tx.shared::cta.b64 _, [%r7], " bytes ";\n"
 #define PART(to, from, bytes)                                                                                          \
     "cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%r9" to "], [%rd3" from "], " bytes ", "       \
-                                                                                                            "[%r7];\n"
+    "[%r7];\n"
 #define COPY PART("", "", "256") PART("+256", "+256", "256")
 
 static enum emu_outcome run(struct machine *machine, const char *text, uintptr_t *out) {
@@ -131,9 +131,80 @@ static void an_end_with_a_copy_under_way_is_found(void **state) {
     machine_destroy(&machine);
 }
 
+// Both warps write 128 words of their numbers; thread 0 has them copied, or added, to q.
+#define STORE(fence, copy, wait)                                                                                       \
+    HEAD "mov.u32 %r9, stages;\nshl.b32 %r2, %r1, 2;\nadd.s32 %r9, %r9, %r2;\nst.shared.u32 [%r9], %r1;\n" fence       \
+         "bar.sync 0;\n@%p1 bra DONE;\nmov.u32 %r9, stages;\nmov.u32 %r3, 256;\n" copy                                 \
+         "cp.async.bulk.commit_group;\n" wait "DONE:\nbar.sync 0;\nmov.u32 %r9, stages;\nadd.s32 %r9, %r9, %r2;\n"     \
+         "st.shared.u32 [%r9], 7;\nelect.sync _|%p6, -1;\nsetmaxnreg.dec.sync.aligned.u32 40;\nret;\n}\n"
+#define TO_GLOBAL "cp.async.bulk.global.shared::cta.bulk_group [%rd2], [stages], 256;\n"
+#define FENCE "fence.proxy.async.shared::cta;\n"
+
+static uint32_t same(uint32_t i) {
+    return i;
+}
+
+static uint32_t twice(uint32_t i) {
+    return 2 * i;
+}
+
+static void stores_need_their_fence_and_wait(void **state) {
+    (void)state;
+    good(STORE(FENCE, TO_GLOBAL, "cp.async.bulk.wait_group.read 0;\n"), same);
+    good(STORE(FENCE, "cp.async.bulk.prefetch.L2.global [%rd2], %r3;\n" TO_GLOBAL, "cp.async.bulk.wait_group 0;\n"),
+         same);
+    good(STORE(FENCE,
+               TO_GLOBAL "cp.async.bulk.commit_group;\ncp.async.bulk.wait_group 0;\n"
+                         "cp.reduce.async.bulk.global.shared::cta.bulk_group.add.u32 [%rd2], [%r9], %r3;\n",
+               "cp.async.bulk.wait_group.read 0;\n"),
+         twice);
+    broken(STORE("", TO_GLOBAL, "cp.async.bulk.wait_group.read 0;\n"), "with no fence.proxy.async between",
+           "[%rd2], [stages], 256;");
+    broken(STORE(FENCE, TO_GLOBAL, ""), "which a bulk copy of thread 0 reads that was not waited for",
+           "st.shared.u32 [%r9], 7;");
+    broken(STORE(FENCE, TO_GLOBAL, "cp.async.bulk.wait_group.read 1;\n"),
+           "which a bulk copy of thread 0 reads that was not waited for", "st.shared.u32 [%r9], 7;");
+    broken(STORE(FENCE, TO_GLOBAL, "ret;\n"), "which a bulk copy of thread 0 reads that was not waited for",
+           "st.shared.u32 [%r9], 7;");
+    broken(STORE(FENCE, "cp.async.bulk.global.shared::cta.bulk_group [%rd2+4], [stages], 240;\n", ""),
+           "not aligned to 16", "[%rd2+4]");
+}
+
+// f32, bf16 and f16 sums round as atomic additions do.
+static void reductions_add_in_every_format(void **state) {
+    static const struct {
+        const char *type;
+        uint32_t one, sum;
+    } formats[] = {{"add.f32", 0x3fc00000, 0x40400000},
+                   {"add.noftz.f16", 0x3e003e00, 0x42004200},
+                   {"add.noftz.bf16", 0x3fc03fc0, 0x40404040},
+                   {"max.s32", 5, 5}};
+    (void)state;
+    for (size_t i = 0; i < sizeof(formats) / sizeof(formats[0]); i++) {
+        char text[4000];
+        snprintf(text, sizeof(text), "%s%u%s%s%s",
+                 HEAD "mov.u32 %r9, stages;\nshl.b32 %r2, %r1, 2;\nadd.s32 %r9, %r9, %r2;\nmov.u32 %r3, ",
+                 formats[i].one,
+                 ";\nst.shared.u32 [%r9], %r3;\ncvt.u64.u32 %rd3, %r2;\nadd.u64 %rd3, %rd3, %rd1;\n"
+                 "st.global.u32 [%rd3], %r3;\nfence.proxy.async;\nbar.sync 0;\n@%p1 ret;\n"
+                 "cp.reduce.async.bulk.global.shared::cta.bulk_group.",
+                 formats[i].type,
+                 " [%rd1], [stages], 256;\ncp.async.bulk.commit_group;\ncp.async.bulk.wait_group 0;\nret;\n}\n");
+        struct machine machine = machine_of(i);
+        uintptr_t p[2] = {machine_buffer(&machine, NULL, 512), 0};
+        machine_load(&machine, text);
+        machine_run(&machine, "k", (struct shape){{1, 1, 1}, {96, 1, 1}, 0, {0}}, p);
+        for (int word = 0; word < 64; word++) assert_int_equal(((uint32_t *)p[0])[word], formats[i].sum);
+        machine_destroy(&machine);
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(a_ring_works_under_every_schedule),
-                                       cmocka_unit_test(a_missing_edge_is_found), cmocka_unit_test(misuse_is_found),
+                                       cmocka_unit_test(a_missing_edge_is_found),
+                                       cmocka_unit_test(misuse_is_found),
+                                       cmocka_unit_test(stores_need_their_fence_and_wait),
+                                       cmocka_unit_test(reductions_add_in_every_format),
                                        cmocka_unit_test(an_end_with_a_copy_under_way_is_found)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

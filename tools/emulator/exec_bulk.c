@@ -21,6 +21,7 @@ struct flight {
     uint32_t clock;    // TO_SHARED: of the owner's asynchronous writes
     uint32_t group;    // else: of the lane
     uint32_t age;
+    bool landed; // but not waited for: it still counts as reading shared memory
 };
 
 struct emu_flights {
@@ -53,7 +54,7 @@ static bool keep(struct emu_warp *warp, const struct flight *flight) {
 
 void emu_bulk_clear(struct emu_cta *cta) {
     if (cta->flights == NULL) return;
-    cta->run->num_flights -= cta->flights->count;
+    for (uint32_t i = 0; i < cta->flights->count; i++) cta->run->num_flights -= !cta->flights->list[i].landed;
     free(cta->flights->list);
     free(cta->flights);
     cta->flights = NULL;
@@ -73,33 +74,33 @@ static void move_bytes(const struct flight *flight) {
     }
 }
 
-static void land(struct emu_cta *cta, uint32_t at) {
-    struct emu_flights *flights = cta->flights;
-    struct flight flight = flights->list[at];
-    memmove(&flights->list[at], &flights->list[at + 1], (--flights->count - at) * sizeof(flight));
+static void forget(struct emu_flights *flights, uint32_t at) {
+    memmove(&flights->list[at], &flights->list[at + 1], (--flights->count - at) * sizeof(*flights->list));
+}
+
+// True where the copy leaves the list: one that reads shared memory stays until it is waited for.
+static bool land(struct emu_cta *cta, uint32_t at) {
+    struct flight *flight = &cta->flights->list[at], copy = *flight;
+    if (flight->landed) return false;
+    flight->landed = true;
     cta->run->num_flights--;
     cta->run->progress++;
-    const struct emu_instruction *current = flight.warp->current;
-    flight.warp->current = flight.instruction;
-    move_bytes(&flight);
-    if (flight.direction == TO_SHARED) {
-        emu_mbarrier_complete(flight.warp, flight.lane, flight.owner, flight.mbarrier, flight.bytes, flight.clock);
-    } else {
-        flight.owner->num_readings--;
-        if (cta->checks) emu_race_record_reads(flight.warp, flight.owner, flight.offset, flight.bytes);
+    const struct emu_instruction *current = copy.warp->current;
+    copy.warp->current = copy.instruction;
+    move_bytes(&copy);
+    if (copy.direction == TO_SHARED) {
+        forget(cta->flights, at);
+        emu_mbarrier_complete(copy.warp, copy.lane, copy.owner, copy.mbarrier, copy.bytes, copy.clock);
     }
-    flight.warp->current = current;
+    copy.warp->current = current;
+    return copy.direction == TO_SHARED;
 }
 
 void emu_bulk_progress(struct emu_cluster *cluster, uint64_t random) {
     for (uint32_t c = 0; c < cluster->size; c++) {
         struct emu_flights *flights = cluster->ctas[c].flights;
         for (uint32_t i = 0; flights != NULL && i < flights->count;) {
-            if ((random & 3) == 0) {
-                land(&cluster->ctas[c], i);
-            } else {
-                i++;
-            }
+            if ((random & 3) != 0 || !land(&cluster->ctas[c], i)) i++;
             random = random >> 2 | random << 62;
         }
     }
@@ -109,12 +110,29 @@ void emu_bulk_progress(struct emu_cluster *cluster, uint64_t random) {
 void emu_bulk_late(struct emu_cluster *cluster, bool moved) {
     for (uint32_t c = 0; c < cluster->size; c++) {
         struct emu_flights *flights = cluster->ctas[c].flights;
-        if (flights == NULL || flights->count == 0) continue;
-        uint32_t youngest = flights->count - 1;
-        if (!moved || ++flights->list[youngest].age > LONGEST_FLIGHT) {
-            land(&cluster->ctas[c], youngest);
+        for (uint32_t i = flights != NULL ? flights->count : 0; i-- > 0;) {
+            struct flight *flight = &flights->list[i];
+            if (flight->landed || (moved && ++flight->age <= LONGEST_FLIGHT)) continue;
+            land(&cluster->ctas[c], i);
             return;
         }
+    }
+}
+
+// The lane's groups but for the newest `pending`: their reads end here, and become the warp's own.
+static void wait_for(struct emu_warp *warp, uint32_t lane, uint32_t pending) {
+    struct emu_flights *flights = warp->cta->flights;
+    uint32_t committed = warp->bulk_groups[lane], before = committed > pending ? committed - pending : 0;
+    for (uint32_t i = 0; flights != NULL && i < flights->count;) {
+        const struct flight *flight = &flights->list[i];
+        if (flight->direction == TO_SHARED || flight->warp != warp || flight->lane != lane || flight->group >= before) {
+            i++;
+            continue;
+        }
+        land(warp->cta, i);
+        if (warp->cta->checks) emu_race_record_reads(warp, flight->owner, flight->offset, flight->bytes);
+        flight->owner->num_readings--;
+        forget(flights, i);
     }
 }
 
@@ -201,10 +219,77 @@ EMU_EXECUTE(load) {
     }
 }
 
+// Operands: global address, shared address, bytes.
+static bool store_lane(struct flight *flight, uint64_t to, uint64_t from) {
+    struct emu_warp *warp = flight->warp;
+    enum emu_access_kind kind = flight->direction == REDUCE ? EMU_ACCESS_ATOMIC : EMU_ACCESS_WRITE;
+    if (!check_size(warp, flight->lane, flight->direction, flight->bytes) || !find_shared(flight, from)) return false;
+    flight->other = emu_global_check(warp, flight->lane, to, flight->bytes, 16, kind);
+    if (flight->other == NULL) return false;
+    flight->group = warp->bulk_groups[flight->lane];
+    return issue(flight);
+}
+
+static void store_lanes(struct emu_warp *warp, const struct emu_instruction *instruction, uint32_t mask,
+                        enum direction direction) {
+    struct emu_access to, from;
+    emu_access_addresses(warp, instruction, mask, 0, 0, &to);
+    emu_access_addresses(warp, instruction, mask, 1, 1, &from);
+    for (uint32_t lanes = mask; lanes != 0; lanes &= lanes - 1) {
+        uint32_t lane = (uint32_t)__builtin_ctz(lanes);
+        struct flight flight = {
+            .warp = warp, .lane = lane, .instruction = instruction, .direction = direction, .bytes = EMU_32(2)[lane]};
+        if (!store_lane(&flight, to.addresses[lane], from.addresses[lane])) return;
+    }
+}
+
+EMU_EXECUTE(store) {
+    store_lanes(warp, instruction, mask, TO_GLOBAL);
+}
+
+EMU_EXECUTE(reduce) {
+    store_lanes(warp, instruction, mask, REDUCE);
+}
+
+EMU_EXECUTE(commit) {
+    (void)instruction;
+    EMU_EACH_LANE({ warp->bulk_groups[lane]++; });
+}
+
+EMU_EXECUTE(wait) { // with .read too: who has read everything may as well have written it
+    for (uint32_t lanes = mask; lanes != 0; lanes &= lanes - 1) {
+        wait_for(warp, (uint32_t)__builtin_ctz(lanes), EMU_32(0)[0]);
+    }
+    emu_race_warp_sync(warp);
+}
+
+EMU_EXECUTE(prefetch) {
+    struct emu_access from;
+    emu_access_addresses(warp, instruction, mask, 0, 0, &from);
+    for (uint32_t lanes = mask; lanes != 0; lanes &= lanes - 1) {
+        uint32_t lane = (uint32_t)__builtin_ctz(lanes), bytes = EMU_32(1)[lane];
+        if (bytes % 16 == 0 && from.addresses[lane] % 16 == 0) continue;
+        emu_warp_finding(warp, lane, EMU_OUTCOME_MISALIGNED,
+                         "cp.async.bulk.prefetch of %u bytes at address 0x%llx: both must be multiples of 16", bytes,
+                         (unsigned long long)from.addresses[lane]);
+        return;
+    }
+}
+
 #define ROW .instruction_class = EMU_CLASS_MEMORY, .arch = 90
+#define REDUCE_FORM "reduce async bulk global shared::cta bulk_group ?L2::cache_hint "
 static const struct emu_row rows[] = {
     {"cp", "async bulk shared::cluster|shared::cta global mbarrier::complete_tx::bytes ?L2::cache_hint",
      "a a s32 a s64?", load, ROW},
+    {"cp", "async bulk global shared::cta bulk_group ?L2::cache_hint", "a a s32 s64?", store, ROW},
+    {"cp", REDUCE_FORM "add f32|f64|u32|s32|u64", "a a s32 s64?", reduce, ROW},
+    {"cp", REDUCE_FORM "add noftz f16|bf16", "a a s32 s64?", reduce, ROW},
+    {"cp", REDUCE_FORM "min|max u32|s32|u64|s64|f16|bf16", "a a s32 s64?", reduce, ROW},
+    {"cp", REDUCE_FORM "and|or|xor b32|b64", "a a s32 s64?", reduce, ROW},
+    {"cp", REDUCE_FORM "inc|dec u32", "a a s32 s64?", reduce, ROW},
+    {"cp", "async bulk commit_group", "", commit, ROW},
+    {"cp", "async bulk wait_group ?read", "i32", wait, ROW},
+    {"cp", "async bulk prefetch L2 global ?L2::cache_hint", "a s32 s64?", prefetch, ROW},
 };
 EMU_ROWS(emu_rows_bulk, rows);
 
@@ -236,11 +321,11 @@ void emu_bulk_check_end(struct emu_warp *warp) {
         const struct emu_flights *flights = cluster->ctas[c].flights;
         for (uint32_t i = 0; flights != NULL && i < flights->count; i++) {
             const struct flight *flight = &flights->list[i];
-            if (flight->owner != warp->cta) continue;
+            if (flight->owner != warp->cta && flight->warp->cta != warp->cta) continue;
             warp->current = flight->instruction;
             emu_warp_finding(warp, flight->lane, EMU_OUTCOME_LAUNCH_FAILED,
                              "the block ends, and a bulk copy of %u bytes at shared address 0x%x, issued by thread "
-                             "%u, is still under way",
+                             "%u, was not waited for",
                              flight->bytes, EMU_SHARED_BASE + flight->offset, flight->warp->index << 5 | flight->lane);
             return;
         }

@@ -16,6 +16,13 @@ EMU_EXECUTE(proxy_fence) {
     emu_race_proxy_fence(warp);
 }
 
+EMU_EXECUTE(register_count) { // setmaxnreg: registers are not counted, but the number must be one
+    uint32_t count = EMU_32(0)[0];
+    if (count % 8 == 0 && count >= 24 && count <= 256) return;
+    emu_warp_finding(warp, (uint32_t)__builtin_ctz(mask), EMU_OUTCOME_LAUNCH_FAILED,
+                     "setmaxnreg with %u: it takes a multiple of 8 from 24 to 256", count);
+}
+
 EMU_EXECUTE(trap) {
     (void)instruction;
     emu_warp_finding(warp, (uint32_t)__builtin_ctz(mask), EMU_OUTCOME_LAUNCH_FAILED, "the kernel traps");
@@ -59,7 +66,8 @@ static const struct emu_row rows[] = {
     {"fence", "mbarrier_init release cluster", "", fence, ROW, .arch = 90},
     {"nanosleep", "u32", "s32", nothing, ROW},
     {"griddepcontrol", "launch_dependents|wait", "", nothing, ROW, .arch = 90},
-    {"setmaxnreg", "inc|dec sync aligned u32", "i32", nothing, .flow = EMU_FLOW_WARP, ROW, .arch = 90, .arch_a = true},
+    {"setmaxnreg", "inc|dec sync aligned u32", "i32", register_count, .flow = EMU_FLOW_WARP, ROW, .arch = 90,
+     .arch_a = true},
     {"pmevent", "?mask", "i32", nothing, ROW},
 };
 EMU_ROWS(emu_rows_control, rows);
