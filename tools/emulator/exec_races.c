@@ -106,18 +106,71 @@ static struct emu_shared_word *bytes_of(struct emu_cta *cta, uint32_t word_at) {
     return bytes;
 }
 
-static bool check_readings(struct emu_warp *warp, uint32_t lane, const struct emu_cta *owner, uint32_t offset,
+// Of what a warp knows: one clock for each warp, one for asynchronous writes, one for each warpgroup's wgmma.
+static uint32_t num_warpgroups(const struct emu_cta *cta) {
+    return (cta->num_warps + 3) / 4;
+}
+
+static uint32_t num_agents(const struct emu_cta *cta) {
+    return cta->num_warps + 1 + num_warpgroups(cta);
+}
+
+static uint32_t matrix_agent(const struct emu_cta *cta, uint32_t warpgroup) {
+    return cta->num_warps + 1 + warpgroup;
+}
+
+static uint32_t *matrix_reads_of(struct emu_cta *cta, uint32_t warpgroup) {
+    return cta->matrix_reads + (size_t)warpgroup * (cta->shared_bytes / 4 + 1);
+}
+
+bool emu_race_matrix_read(struct emu_warp *warp, uint32_t offset, uint32_t bytes, uint32_t group) {
+    struct emu_cta *cta = warp->cta;
+    if (cta->matrix_reads == NULL) {
+        cta->matrix_reads = calloc((size_t)num_warpgroups(cta) * (cta->shared_bytes / 4 + 1), sizeof(uint32_t));
+    }
+    if (cta->matrix_reads == NULL) {
+        emu_warp_finding(warp, 0, EMU_OUTCOME_OUT_OF_RESOURCES, "the host has no memory to follow wgmma");
+        return false;
+    }
+    uint32_t *groups = matrix_reads_of(cta, warp->index / 4);
+    for (uint32_t word = offset / 4; word < (offset + bytes) / 4; word++) {
+        if (groups[word] < group) groups[word] = group;
+    }
+    return true;
+}
+
+void emu_race_matrix_done(struct emu_warp *warp, uint32_t group) {
+    warp->clocks[matrix_agent(warp->cta, warp->index / 4)] = group;
+}
+
+static bool check_matrix_reads(struct emu_warp *warp, uint32_t lane, struct emu_cta *owner, uint32_t offset,
+                               uint32_t bytes) {
+    for (uint32_t warpgroup = 0; owner->matrix_reads != NULL && warpgroup < num_warpgroups(owner); warpgroup++) {
+        const uint32_t *groups = matrix_reads_of(owner, warpgroup);
+        uint32_t known = warp->clocks[matrix_agent(owner, warpgroup)];
+        for (uint32_t word = offset / 4; word < (offset + bytes + 3) / 4; word++) {
+            if (groups[word] <= known) continue;
+            emu_warp_finding(warp, lane, EMU_OUTCOME_LAUNCH_FAILED,
+                             "race: a write of %u bytes at shared address 0x%x, which a wgmma.mma_async of warps %u to "
+                             "%u reads, and no wgmma.wait_group orders it before",
+                             bytes, EMU_SHARED_BASE + offset, 4 * warpgroup, 4 * warpgroup + 3);
+            return false;
+        }
+    }
+    return true;
+}
+
+// What asynchronous operations still read must not be written.
+static bool check_readings(struct emu_warp *warp, uint32_t lane, struct emu_cta *owner, uint32_t offset,
                            uint32_t bytes) {
-    return emu_wgmma_check_write(warp, lane, owner, offset, bytes) &&
-           emu_bulk_check_write(warp, lane, owner, offset, bytes);
+    return check_matrix_reads(warp, lane, owner, offset, bytes) &&
+           (owner->num_readings == 0 || emu_bulk_check_write(warp, lane, owner, offset, bytes));
 }
 
 bool emu_race_check(struct emu_warp *warp, uint32_t lane, struct emu_cta *owner, uint32_t offset, uint32_t bytes,
                     enum emu_access_kind kind) {
     if (owner != warp->cta) return true; // clocks of a cluster are not kept
-    if (kind != EMU_ACCESS_READ && owner->num_readings > 0 && !check_readings(warp, lane, owner, offset, bytes)) {
-        return false;
-    }
+    if (kind != EMU_ACCESS_READ && !check_readings(warp, lane, owner, offset, bytes)) return false;
     for (uint32_t at = offset; at < offset + bytes;) {
         struct emu_shared_word *word = &owner->words[at / 4];
         bool whole = at % 4 == 0 && offset + bytes - at >= 4;
@@ -145,11 +198,6 @@ void emu_race_release(struct emu_warp *warp, uint32_t *clocks) {
 
 void emu_race_acquire(struct emu_warp *warp, const uint32_t *clocks) {
     join(warp->clocks, clocks, emu_race_num_clocks(warp->cta));
-}
-
-// Of what a warp knows: one clock for each warp, and one for asynchronous writes.
-static uint32_t num_agents(const struct emu_cta *cta) {
-    return cta->num_warps + 1;
 }
 
 uint32_t emu_race_num_clocks(const struct emu_cta *cta) {
@@ -196,7 +244,7 @@ bool emu_race_check_async_write(struct emu_warp *warp, uint32_t lane, struct emu
                                 uint32_t bytes, const char *writer) {
     const uint32_t *fenced = warp->clocks + num_agents(warp->cta);
     if (owner != warp->cta) return true;
-    if (owner->num_readings > 0 && !check_readings(warp, lane, owner, offset, bytes)) return false;
+    if (!check_readings(warp, lane, owner, offset, bytes)) return false;
     for (uint32_t at = offset; at < offset + bytes; at++) {
         const struct emu_shared_word *word = record_of(owner, at);
         if (!check_writer(warp, lane, word, at, bytes, EMU_ACCESS_WRITE)) return false;

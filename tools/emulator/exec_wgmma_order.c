@@ -6,25 +6,17 @@
 
 #define SLOT_BYTES 128 // 32 lanes of 32 bits
 
-struct reading { // of shared memory, by a group
-    uint32_t group, low, high;
-    struct emu_matrix matrix;
-};
-
 struct emu_wgmma {
     uint32_t fences, committed, completed, issued; // the first group has number 1
     // Of each register: the last group that adds to it, the last that takes factors from it, and how many fences there
     // were, and one, when something else touched it.
     uint32_t *adds, *takes, *touched;
     uint32_t num_slots;
-    struct reading *readings;
-    uint32_t num_readings, capacity;
 };
 
 void emu_wgmma_clear(struct emu_warp *warp) {
     if (warp->wgmma == NULL) return;
     free(warp->wgmma->adds);
-    free(warp->wgmma->readings);
     free(warp->wgmma);
     warp->wgmma = NULL;
 }
@@ -138,81 +130,51 @@ void emu_wgmma_fence(struct emu_warp *warp) {
 
 void emu_wgmma_commit(struct emu_warp *warp) {
     struct emu_wgmma *tracking = tracking_of(warp);
-    if (tracking != NULL) tracking->committed++;
+    if (tracking == NULL) return;
+    tracking->committed++;
+    warp->cta->run->progress++; // the warpgroup's other warps may wait for it
 }
 
-// ---- Shared memory
+// ---- Shared memory, and the end of a group
 
 bool emu_wgmma_reads(struct emu_warp *warp, const struct emu_matrix *matrix) {
-    struct emu_wgmma *tracking = warp->wgmma;
+    uint32_t group = warp->wgmma->committed + 1;
     if (!warp->cta->checks) return true;
-    if (tracking->num_readings == tracking->capacity) {
-        uint32_t capacity = tracking->capacity * 2 + 16;
-        struct reading *readings = realloc(tracking->readings, capacity * sizeof(*readings));
-        if (readings == NULL) {
-            emu_warp_finding(warp, 0, EMU_OUTCOME_OUT_OF_RESOURCES, "the host has no memory to follow wgmma");
-            return false;
-        }
-        tracking->readings = readings;
-        tracking->capacity = capacity;
-    }
-    struct reading reading = {.group = tracking->committed + 1, .low = UINT32_MAX, .matrix = *matrix};
     for (uint32_t chunk = 0; chunk < 2 * matrix->count; chunk++) {
-        uint32_t address = emu_matrix_chunk(matrix, chunk);
-        if (address < reading.low) reading.low = address;
-        if (address + EMU_CHUNK_BYTES > reading.high) reading.high = address + EMU_CHUNK_BYTES;
+        uint32_t offset = emu_matrix_chunk(matrix, chunk) - EMU_SHARED_BASE;
+        if (!emu_race_matrix_read(warp, offset, EMU_CHUNK_BYTES, group)) return false;
     }
-    tracking->readings[tracking->num_readings++] = reading;
-    warp->cta->num_readings++;
     return true;
 }
 
-static bool reads(const struct reading *reading, uint32_t address, uint32_t bytes) {
-    if (address >= reading->high || address + bytes <= reading->low) return false;
-    for (uint32_t chunk = 0; chunk < 2 * reading->matrix.count; chunk++) {
-        uint32_t at = emu_matrix_chunk(&reading->matrix, chunk);
-        if (address < at + EMU_CHUNK_BYTES && at < address + bytes) return true;
-    }
-    return false;
-}
-
-bool emu_wgmma_check_write(struct emu_warp *warp, uint32_t lane, const struct emu_cta *owner, uint32_t offset,
-                           uint32_t bytes) {
-    for (uint32_t w = 0; w < owner->num_warps; w++) {
-        const struct emu_wgmma *tracking = owner->warps[w].wgmma;
-        for (uint32_t i = 0; tracking != NULL && i < tracking->num_readings; i++) {
-            if (!reads(&tracking->readings[i], EMU_SHARED_BASE + offset, bytes)) continue;
-            emu_warp_finding(warp, lane, EMU_OUTCOME_LAUNCH_FAILED,
-                             "race: a write of %u bytes at shared address 0x%x, which a wgmma.mma_async of thread %u "
-                             "reads that no wgmma.wait_group has waited for",
-                             bytes, EMU_SHARED_BASE + offset, w * EMU_LANES);
-            return false;
+// A group is the warpgroup's: it is complete when all four warps have issued it, and then for all of them.
+static bool all_issued(struct emu_warp *warp, uint32_t group) {
+    struct emu_warp *warps = &warp->cta->warps[warp->index / 4 * 4];
+    if (warp->index / 4 * 4 + 4 > warp->cta->num_warps) return true; // nothing was issued
+    for (uint32_t i = 0; i < 4; i++) {
+        uint32_t committed = warps[i].wgmma != NULL ? warps[i].wgmma->committed : 0;
+        if (committed >= group) continue;
+        if (warps[i].alive == 0) {
+            emu_warp_finding(
+                warp, 0, EMU_OUTCOME_LAUNCH_FAILED,
+                "warp %u waits for group %u of wgmma.mma_async, and warp %u exited before it: all four of a "
+                "warpgroup must take part in each",
+                warp->index, group, warps[i].index);
+        } else {
+            warp->retry = true;
         }
+        return false;
     }
     return true;
 }
 
-// The reads end here: from now on they are the warp's own, which its next arrival tells others.
 void emu_wgmma_wait(struct emu_warp *warp, uint32_t pending) {
     struct emu_wgmma *tracking = tracking_of(warp);
-    uint32_t kept = 0;
-    if (tracking == NULL) return;
-    if (tracking->committed > pending && tracking->committed - pending > tracking->completed) {
-        tracking->completed = tracking->committed - pending;
-    }
-    for (uint32_t i = 0; i < tracking->num_readings; i++) {
-        const struct reading *reading = &tracking->readings[i];
-        if (reading->group > tracking->completed) {
-            tracking->readings[kept++] = *reading;
-            continue;
-        }
-        for (uint32_t chunk = 0; chunk < 2 * reading->matrix.count; chunk++) {
-            uint32_t offset = emu_matrix_chunk(&reading->matrix, chunk) - EMU_SHARED_BASE;
-            emu_race_record_reads(warp, warp->cta, offset, EMU_CHUNK_BYTES);
-        }
-    }
-    warp->cta->num_readings -= tracking->num_readings - kept;
-    tracking->num_readings = kept;
+    if (tracking == NULL || tracking->committed <= pending) return;
+    uint32_t group = tracking->committed - pending;
+    if (group <= tracking->completed || !all_issued(warp, group)) return;
+    tracking->completed = group;
+    emu_race_matrix_done(warp, group);
     emu_race_warp_sync(warp);
 }
 

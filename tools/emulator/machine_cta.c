@@ -66,6 +66,7 @@ void emu_cta_destroy(struct emu_cta *cta) {
     }
     emu_mbarriers_clear(cta);
     emu_bulk_clear(cta);
+    free(cta->matrix_reads);
     free(cta->warps);
     free(cta->shared);
     free(cta->shared_written);
@@ -138,6 +139,8 @@ static void start_warp(struct emu_warp *warp, uint64_t number) {
 void emu_cta_start(struct emu_cta *cta, uint64_t number) {
     cta->alive_threads = cta->num_threads;
     emu_bulk_clear(cta);
+    free(cta->matrix_reads);
+    cta->matrix_reads = NULL;
     cta->num_readings = cta->async_clock = 0;
     memset(cta->shared, 0xff, cta->shared_bytes);
     memset(cta->shared_written, 0, cta->shared_bytes);

@@ -11,7 +11,7 @@
 void emu_warp_start(struct emu_warp *warp) {
     warp->splits[0] = (struct emu_split){.pc = 0, .mask = warp->alive, .state = EMU_SPLIT_READY};
     warp->num_splits = 1;
-    warp->stop = warp->waits = warp->strong = false;
+    warp->stop = warp->waits = warp->retry = warp->strong = false;
     warp->failed_waits = 0;
     warp->progress = 0;
     warp->current = NULL;
@@ -179,6 +179,12 @@ static void meet(struct emu_warp *warp, struct emu_split *split, const struct em
         } else if (instruction->flow != EMU_FLOW_BARRIER) {
             instruction->execute(warp, instruction, group);
         }
+    }
+    if (warp->retry) { // after others
+        warp->retry = false;
+        warp->waits = warp->stop = true;
+        split->spins = SPIN_LIMIT;
+        return;
     }
     if (instruction->flow == EMU_FLOW_BARRIER && waiting == 0) {
         if (mask != split->mask) add_split(warp, pc + 1, split->mask & ~mask, EMU_SPLIT_READY);

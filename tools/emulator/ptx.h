@@ -72,7 +72,6 @@ enum emu_flow {
     EMU_FLOW_WARP,    // waits for all lanes of the warp, then executes
     EMU_FLOW_BARRIER, // of a CTA
     EMU_FLOW_CLUSTER, // barrier.cluster.wait
-    EMU_FLOW_RETRY,   // executes; when warp->retry is set, the lanes try again after others have run
 };
 
 enum emu_class { EMU_CLASS_INTEGER, EMU_CLASS_FLOAT, EMU_CLASS_CONTROL, EMU_CLASS_TENSOR, EMU_CLASS_MEMORY };

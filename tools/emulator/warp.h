@@ -44,6 +44,7 @@ struct emu_warp {
     int num_splits;
     bool stop;             // the instruction ends this turn of the warp: a finding, a failed wait
     bool waits;            // its last turn ended with a failed wait
+    bool retry;            // the instruction could not be done: the lanes stay where they are
     uint32_t failed_waits; // such turns since the launch's progress was ...
     uint64_t progress;     // ... this
     bool strong;           // the access under way is volatile, relaxed or stronger: others may make theirs beside it
@@ -107,7 +108,8 @@ struct emu_cta {
     struct emu_barrier barriers[EMU_NUM_BARRIERS];
     struct emu_mbarrier *mbarriers;
     struct emu_flights *flights; // bulk copies that it issued, under way; NULL before the first
-    uint32_t num_readings;       // of shared memory by wgmma and bulk copies that were not waited for
+    uint32_t num_readings;       // of shared memory by bulk copies that were not waited for
+    uint32_t *matrix_reads;      // NULL, or for each warpgroup and word the last group of wgmma that reads it
     uint32_t async_clock;        // copies into shared memory so far
     uint32_t *clocks;            // storage of all warps' and barriers' clocks
     uint32_t *fence_clocks;      // of those that fenced
@@ -211,6 +213,10 @@ bool emu_race_check_async_read(struct emu_warp *warp, uint32_t lane, struct emu_
                                uint32_t bytes, const char *reader);
 bool emu_race_check_async_write(struct emu_warp *warp, uint32_t lane, struct emu_cta *owner, uint32_t offset,
                                 uint32_t bytes, const char *writer);
+// Bytes that a group of wgmma of this warp's warpgroup reads; they have been read where a warp of it waited for the
+// group, and where others know of that.
+bool emu_race_matrix_read(struct emu_warp *warp, uint32_t offset, uint32_t bytes, uint32_t group);
+void emu_race_matrix_done(struct emu_warp *warp, uint32_t group);
 // Asynchronous reads that ended: from now on they count as reads of the warp.
 void emu_race_record_reads(struct emu_warp *warp, struct emu_cta *owner, uint32_t offset, uint32_t bytes);
 // Bytes that an asynchronous copy writes in the name of a thread; the clock is of the owner's asynchronous writes.
@@ -242,10 +248,8 @@ void emu_bulk_clear(struct emu_cta *cta);
 // Each element at `to` becomes what an atomic operation makes of it and that at `from` (exec_atomic.c).
 void emu_atomic_reduce(uint8_t *to, const uint8_t *from, uint32_t bytes, const struct emu_instruction *instruction);
 
-// wgmma (exec_wgmma_order.c): false, with a finding, where an instruction or a write meets one that is under way.
+// wgmma (exec_wgmma_order.c): false, with a finding, where an instruction touches registers of one that is under way.
 bool emu_wgmma_observe(struct emu_warp *warp, const struct emu_instruction *instruction);
-bool emu_wgmma_check_write(struct emu_warp *warp, uint32_t lane, const struct emu_cta *owner, uint32_t offset,
-                           uint32_t bytes);
 void emu_wgmma_check_end(struct emu_warp *warp); // the last warp of its CTA to exit
 void emu_wgmma_clear(struct emu_warp *warp);
 
