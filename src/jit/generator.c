@@ -80,7 +80,8 @@ void mj_generator_write(enum mj_kernel_id id, const struct mj_problem *problem, 
     if (tile != NULL) write_tile(unit, tile);
     write_number(unit, "num_threads", tile != NULL ? tile->num_threads : kernel->num_threads);
     mj_text_append(unit, "};\n\n");
-    mj_text_append(unit, "extern \"C\" __global__ void __launch_bounds__(Config::num_threads, %d)\n", tile != NULL ? tile->blocks_per_sm : 1);
+    mj_text_append(unit, "extern \"C\" __global__ void __launch_bounds__(Config::num_threads, %d)\n",
+                   tile != NULL ? tile->blocks_per_sm : 1);
     mj_text_append(unit, "%s(const __grid_constant__ %s args)\n{\n    moejit::%s(args);\n}\n", symbol, kernel->args,
                    kernel->entry);
 }

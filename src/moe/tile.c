@@ -2,8 +2,8 @@
 
 #include <string.h>
 
-// Portable: rings of about 20 to 90 KB, two or more CTAs a multiprocessor from sm_80 on for the narrow ones. Hopper: one warp
-// that copies beside a warpgroup for each 64 rows (docs/kernels.md).
+// Portable: rings of about 20 to 90 KB, two or more CTAs a multiprocessor from sm_80 on for the narrow ones. Hopper:
+// one warp that copies beside a warpgroup for each 64 rows (docs/kernels.md).
 const struct mj_tile mj_tiles[MJ_NUM_TILES] = {
     {"64x8x64", MOEJIT_FAMILY_PORTABLE, 64, 8, 64, 6, 128, 1},
     {"64x16x64", MOEJIT_FAMILY_PORTABLE, 64, 16, 64, 6, 128, 1},

@@ -97,8 +97,8 @@ static moejit_status choose_family(struct moejit_plan *plan, const moejit_plan_o
                             mj_family_name(plan->family));
     }
     if (!mj_family_runs_on(plan->family, arch)) {
-        return mj_error_set(&context->error, MOEJIT_STATUS_UNSUPPORTED, "the %s family does not run on %s, needs sm_90a",
-                            mj_family_name(plan->family), arch);
+        return mj_error_set(&context->error, MOEJIT_STATUS_UNSUPPORTED,
+                            "the %s family does not run on %s, needs sm_90a", mj_family_name(plan->family), arch);
     }
     return MOEJIT_STATUS_OK;
 }

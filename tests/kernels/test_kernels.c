@@ -1,10 +1,11 @@
 // The kernels' numerics: a pairwise covering table over everything that a layer and a call can be, each case checked
 // against the double-precision reference (layer_run.h: numbers, untouched bytes, the zeroing counter, repeated runs).
 //
-//     test_kernels [FIRST STEP [digests | random]]   cases FIRST, FIRST + STEP, ...; all if none is given
+//     test_kernels [FIRST STEP [digests] [random] [hopper]]   cases FIRST, FIRST + STEP, ...; all if none is given
 //
 // With "digests" each case of a deterministic sum prints a line with its output's digest: equal bits, equal lines, on
-// an H100 and on its emulator (digests_sm_90a.txt holds those of an H100; fidelity.sh compares).
+// an H100 and on its emulator (digests_sm_90a.txt holds those of an H100; fidelity.sh compares). With "hopper" the
+// tiles are those of the Hopper family, which sums in the same order: the same digests.
 //
 // Runs on what MOEJIT_CUDA_LIBRARY names. Exit status 1 where a case fails.
 #include <stdio.h>
@@ -20,6 +21,8 @@ static const int sizes[][2] = {{128, 64}, {192, 320}, {320, 192}, {16, 16}, {80,
 static const int experts[][4] = {{1, 1, 0, 1}, {4, 4, 0, 2},   {8, 3, 2, 3},
                                  {5, 5, 0, 5}, {40, 40, 0, 8}, {33, 2, 31, 1}};
 static const int tokens[] = {0, 1, 2, 7, 8, 9, 17, 33, 64, 65, 70};
+
+#define NUM_PORTABLE_TILES 5
 
 enum factor {
     SIZE,
@@ -80,12 +83,22 @@ static void fill_layer(const int *row, moejit_layer *layer) {
     layer->router_weight_on_input = row[ON_INPUT];
 }
 
-static void fill_case(const int *row, int number, struct layer_case *what) {
+// Of the portable family the level is a tile, 0 the plan's choice; another family's tiles take turns.
+static void choose_tile(int level, moejit_family family, struct layer_case *what) {
+    what->family = family;
+    what->tile = level;
+    if (family == MOEJIT_FAMILY_PORTABLE || level == 0) return;
+    int num_tiles = 0;
+    while (moejit_tile_name(num_tiles) != NULL) num_tiles++;
+    what->tile = NUM_PORTABLE_TILES + 1 + (level - 1) % (num_tiles - NUM_PORTABLE_TILES);
+}
+
+static void fill_case(const int *row, int number, moejit_family family, struct layer_case *what) {
     memset(what, 0, sizeof(*what));
     layer_case_init(what);
     fill_layer(row, &what->layer);
     what->num_tokens = tokens[row[TOKENS]];
-    what->tile = row[TILE];
+    choose_tile(row[TILE], family, what);
     what->output_mode = (moejit_output_mode)row[MODE];
     what->live_tokens = row[LIVE] == 0 ? -1 : (row[LIVE] == 1 ? what->num_tokens / 2 : what->num_tokens + 3);
     what->routing = (enum layer_routing)row[ROUTING];
@@ -114,18 +127,23 @@ static bool next_row(struct pairwise *table, int number, bool random, int *row) 
     return number < NUM_RANDOM;
 }
 
-static int run_cases(struct gpu *gpu, moejit_context *context, int first, int step, bool digests, bool random) {
+struct mode {
+    bool digests, random;
+    moejit_family family;
+};
+
+static int run_cases(struct gpu *gpu, moejit_context *context, int first, int step, struct mode mode) {
     static struct pairwise table;
     int row[PAIRWISE_MAX_FACTORS], num = 0, bad = 0, number = 0;
     double worst = 0;
     pairwise_start(&table, num_levels, NUM_FACTORS);
-    for (; next_row(&table, number, random, row); number++) {
+    for (; next_row(&table, number, mode.random, row); number++) {
         struct layer_case what;
         struct layer_result result;
         if (number % step != first) continue;
-        fill_case(row, number, &what);
+        fill_case(row, number, mode.family, &what);
         layer_run(gpu, context, &what, &result);
-        if (digests && what.layer.sum == MOEJIT_SUM_DETERMINISTIC) {
+        if (mode.digests && what.layer.sum == MOEJIT_SUM_DETERMINISTIC) {
             printf("case %d digest %016llx\n", number, (unsigned long long)result.output_digest);
         }
         num++;
@@ -142,8 +160,12 @@ static int run_cases(struct gpu *gpu, moejit_context *context, int first, int st
 
 int main(int argc, char **argv) {
     int first = argc >= 3 ? atoi(argv[1]) : 0, step = argc >= 3 ? atoi(argv[2]) : 1;
-    bool digests = argc == 4 && strcmp(argv[3], "digests") == 0;
-    bool random = argc == 4 && strcmp(argv[3], "random") == 0;
+    struct mode mode = {.family = MOEJIT_FAMILY_PORTABLE};
+    for (int i = 3; i < argc; i++) {
+        mode.digests |= strcmp(argv[i], "digests") == 0;
+        mode.random |= strcmp(argv[i], "random") == 0;
+        if (strcmp(argv[i], "hopper") == 0) mode.family = MOEJIT_FAMILY_HOPPER;
+    }
     char message[1024];
     struct gpu gpu;
     moejit_context *context = NULL;
@@ -158,7 +180,7 @@ int main(int argc, char **argv) {
         gpu_close(&gpu);
         return 2;
     }
-    int bad = run_cases(&gpu, context, first, step, digests, random);
+    int bad = run_cases(&gpu, context, first, step, mode);
     moejit_context_destroy(context);
     gpu_close(&gpu);
     return bad > 0;

@@ -16,17 +16,19 @@ static const char help[] = "Usage: moejit bench [options]\n"
                            "%s\n"
                            "  --tokens LIST            comma-separated (default 1,16,64,256,1024)\n"
                            "  --tile T                 as in run\n"
+                           "  --family F               as in run\n"
                            "  --repeat N               graph launches, of which the median counts (default 11)\n"
                            "  --cuda-library PATH\n"
                            "  --json                   a JSON object a token count\n"
                            "Exit status: 0 good, 2 bad command line, 3 no GPU, no NVRTC or an unsupported layer.\n";
 
-enum { OPTION_TOKENS = 256, OPTION_TILE, OPTION_REPEAT, OPTION_CUDA, OPTION_JSON, OPTION_HELP };
+enum { OPTION_TOKENS = 256, OPTION_TILE, OPTION_FAMILY, OPTION_REPEAT, OPTION_CUDA, OPTION_JSON, OPTION_HELP };
 
 static const struct option long_options[] = {
     LAYER_OPTIONS_LONG,
     {"tokens", required_argument, NULL, OPTION_TOKENS},
     {"tile", required_argument, NULL, OPTION_TILE},
+    {"family", required_argument, NULL, OPTION_FAMILY},
     {"repeat", required_argument, NULL, OPTION_REPEAT},
     {"cuda-library", required_argument, NULL, OPTION_CUDA},
     {"json", no_argument, NULL, OPTION_JSON},
@@ -358,7 +360,13 @@ static bool check_tokens(const char *list) {
 }
 
 static bool take(struct bench *bench, int option, const char *value) {
+    static const char *const families[] = {"auto", "portable", "hopper", NULL};
+    int choice = 0;
     switch (option) {
+    case OPTION_FAMILY:
+        if (!command_choice("bench", "family", value, families, &choice)) return false;
+        bench->family = (moejit_family)choice;
+        return true;
     case OPTION_TOKENS: snprintf(bench->tokens, sizeof(bench->tokens), "%s", value); return check_tokens(value);
     case OPTION_REPEAT: return command_number("bench", "repeat", value, 1, MAX_REPEATS, &bench->repeats);
     case OPTION_CUDA: bench->cuda_library = value; return true;
