@@ -81,6 +81,12 @@ static struct emu_cta *locate_shared(struct emu_warp *warp, uint32_t lane, uint6
                          (unsigned long long)address, alignment);
         return NULL;
     }
+    if (owner->alive_threads == 0) {
+        emu_warp_finding(warp, lane, EMU_OUTCOME_ILLEGAL_ADDRESS,
+                         "%s of %u bytes at shared address 0x%llx, of block %u of the cluster, which has exited",
+                         kind_name(kind), bytes, (unsigned long long)address, owner->rank);
+        return NULL;
+    }
     *at = offset - EMU_SHARED_BASE;
     return owner;
 }

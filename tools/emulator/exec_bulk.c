@@ -188,12 +188,21 @@ static bool issue(struct flight *flight) {
     return true;
 }
 
-// Operands: shared address, global address, bytes, mbarrier.
+// The source, in global memory or in the block's own shared memory.
+static const uint8_t *find_source(struct flight *flight, uint64_t address) {
+    struct emu_warp *warp = flight->warp;
+    if (flight->instruction->second_space == EMU_SPACE_SHARED) {
+        return emu_shared_check_async(warp, flight->lane, address, flight->bytes, 16, name_of(TO_SHARED));
+    }
+    return emu_global_check(warp, flight->lane, address, flight->bytes, 16, EMU_ACCESS_READ);
+}
+
+// Operands: shared address, source, bytes, mbarrier.
 static bool load_lane(struct flight *flight, uint64_t to, uint64_t from, uint64_t mbarrier) {
     struct emu_warp *warp = flight->warp;
     struct emu_cta *owner;
     if (!check_size(warp, flight->lane, TO_SHARED, flight->bytes)) return false;
-    flight->other = emu_global_check(warp, flight->lane, from, flight->bytes, 16, EMU_ACCESS_READ);
+    flight->other = (uint8_t *)(uintptr_t)find_source(flight, from);
     if (flight->other == NULL || !find_shared(flight, to)) return false;
     const struct emu_mbarrier *found = emu_mbarrier_find(warp, flight->lane, mbarrier, &owner);
     if (found == NULL) return false;
@@ -206,6 +215,16 @@ static bool load_lane(struct flight *flight, uint64_t to, uint64_t from, uint64_
     return issue(flight);
 }
 
+// To the same place of every block that the mask names, each with its own mbarrier.
+static bool load_blocks(struct flight *flight, uint32_t blocks, uint64_t to, uint64_t from, uint64_t mbarrier) {
+    const uint64_t inside = (1u << EMU_CLUSTER_SHIFT) - 1;
+    for (; blocks != 0; blocks &= blocks - 1) {
+        uint64_t rank = (uint64_t)(__builtin_ctz(blocks) + 1) << EMU_CLUSTER_SHIFT;
+        if (!load_lane(flight, (to & inside) | rank, from, (mbarrier & inside) | rank)) return false;
+    }
+    return true;
+}
+
 EMU_EXECUTE(load) {
     struct emu_access to, from, mbarrier;
     emu_access_addresses(warp, instruction, mask, 0, 0, &to);
@@ -215,7 +234,11 @@ EMU_EXECUTE(load) {
         uint32_t lane = (uint32_t)__builtin_ctz(lanes);
         struct flight flight = {
             .warp = warp, .lane = lane, .instruction = instruction, .direction = TO_SHARED, .bytes = EMU_32(2)[lane]};
-        if (!load_lane(&flight, to.addresses[lane], from.addresses[lane], mbarrier.addresses[lane])) return;
+        bool good = EMU_FLAG(MULTICAST)
+                        ? load_blocks(&flight, EMU_32(4)[lane] & 0xffff, to.addresses[lane], from.addresses[lane],
+                                      mbarrier.addresses[lane])
+                        : load_lane(&flight, to.addresses[lane], from.addresses[lane], mbarrier.addresses[lane]);
+        if (!good) return;
     }
 }
 
@@ -281,6 +304,9 @@ EMU_EXECUTE(prefetch) {
 static const struct emu_row rows[] = {
     {"cp", "async bulk shared::cluster|shared::cta global mbarrier::complete_tx::bytes ?L2::cache_hint",
      "a a s32 a s64?", load, ROW},
+    {"cp", "async bulk shared::cluster global mbarrier::complete_tx::bytes multicast::cluster ?L2::cache_hint",
+     "a a s32 a s16 s64?", load, ROW},
+    {"cp", "async bulk shared::cluster shared::cta mbarrier::complete_tx::bytes", "a a s32 a", load, ROW},
     {"cp", "async bulk global shared::cta bulk_group ?L2::cache_hint", "a a s32 s64?", store, ROW},
     {"cp", REDUCE_FORM "add f32|f64|u32|s32|u64", "a a s32 s64?", reduce, ROW},
     {"cp", REDUCE_FORM "add noftz f16|bf16", "a a s32 s64?", reduce, ROW},

@@ -93,6 +93,7 @@ static void place_ctas(struct emu_cluster *cluster, const struct emu_launch *lau
     unsigned corner[3] = {(unsigned)(number % clusters[0]) * size[0],
                           (unsigned)(number / clusters[0] % clusters[1]) * size[1],
                           (unsigned)(number / clusters[0] / clusters[1]) * size[2]};
+    cluster->arrived_threads = cluster->generation = 0;
     for (unsigned rank = 0; rank < cluster->size; rank++) {
         struct emu_cta *cta = &cluster->ctas[rank];
         cta->rank = rank;

@@ -12,9 +12,9 @@ static uint32_t shared_bytes(const struct emu_launch *launch) {
     return (uint32_t)(dynamic > 0 ? kernel->dynamic_shared_offset + dynamic : fixed);
 }
 
-// Those of warps, barriers and fences.
+// Those of warps, barriers, fences and the cluster's barrier.
 static size_t clock_bytes(const struct emu_cta *cta) {
-    return (size_t)(cta->num_warps + EMU_NUM_BARRIERS + 1) * emu_race_num_clocks(cta) * sizeof(*cta->clocks);
+    return (size_t)(cta->num_warps + EMU_NUM_BARRIERS + 3) * emu_race_num_clocks(cta) * sizeof(*cta->clocks);
 }
 
 static bool create_warp(struct emu_cta *cta, struct emu_warp *warp, uint32_t index) {
@@ -51,6 +51,8 @@ bool emu_cta_create(struct emu_cta *cta, struct emu_run *run) {
         cta->barriers[i].clocks = cta->clocks + (size_t)(cta->num_warps + i) * emu_race_num_clocks(cta);
     }
     cta->fence_clocks = cta->clocks + (size_t)(cta->num_warps + EMU_NUM_BARRIERS) * emu_race_num_clocks(cta);
+    cta->cluster_clocks = cta->fence_clocks + emu_race_num_clocks(cta);
+    cta->cluster_seen = cta->cluster_clocks + emu_race_num_clocks(cta);
     for (uint32_t w = 0; w < cta->num_warps; w++) {
         if (!create_warp(cta, &cta->warps[w], w)) return false;
     }

@@ -64,7 +64,6 @@ static int split_text(const struct emu_warp *warp, const struct emu_split *split
     emu_module_line(cta->kernel->module, instruction->line, line, sizeof(line));
     thread_text(cta, warp->index * EMU_LANES + (uint32_t)__builtin_ctz(split->mask), place, sizeof(place));
     if (split->state == EMU_SPLIT_MEMBERS) why = "waits for other lanes of its warp";
-    if (split->state == EMU_SPLIT_CLUSTER) why = "waits at the barrier of the cluster";
     if (split->state == EMU_SPLIT_BARRIER) {
         const struct emu_barrier *barrier = &cta->barriers[split->barrier];
         uint32_t expected = barrier->expected != 0 ? barrier->expected : cta->alive_threads;

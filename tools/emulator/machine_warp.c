@@ -18,6 +18,7 @@ void emu_warp_start(struct emu_warp *warp) {
     warp->last_allocation = NULL;
     warp->num_copies = 0;
     emu_wgmma_clear(warp);
+    warp->cluster_arrived = 0;
     memset(warp->groups, 0, sizeof(warp->groups));
     memset(warp->bulk_groups, 0, sizeof(warp->bulk_groups));
     memset(warp->carry, 0, sizeof(warp->carry));
@@ -101,6 +102,7 @@ static void leave(struct emu_warp *warp, struct emu_split *split, uint32_t mask)
         if (warp->splits[i].state == EMU_SPLIT_MEMBERS) warp->splits[i].state = EMU_SPLIT_READY;
     }
     emu_barriers_recount(cta);
+    emu_cluster_leave(warp, mask);
     if (cta->alive_threads > 0) return;
     emu_wgmma_check_end(warp);
     emu_bulk_check_end(warp);
@@ -161,6 +163,27 @@ static uint32_t group_of(struct emu_warp *warp, const struct emu_instruction *in
     return group;
 }
 
+// The instruction could not be done: the split stays, and others go first.
+static bool must_retry(struct emu_warp *warp, struct emu_split *split) {
+    if (!warp->retry) return false;
+    warp->retry = false;
+    warp->waits = warp->stop = true;
+    split->spins = SPIN_LIMIT;
+    return true;
+}
+
+static void wait_for_cluster(struct emu_warp *warp, struct emu_split *split, const struct emu_instruction *instruction,
+                             uint32_t mask) {
+    uint32_t rest = split->mask & ~mask;
+    instruction->execute(warp, instruction, mask);
+    if (!must_retry(warp, split)) {
+        split->pc++;
+    } else if (rest != 0) {
+        split->mask = mask;
+        add_split(warp, split->pc + 1, rest, EMU_SPLIT_READY);
+    }
+}
+
 // Executes for each group of lanes that is complete; the others wait here. A barrier of the CTA takes a whole warp.
 static void meet(struct emu_warp *warp, struct emu_split *split, const struct emu_instruction *instruction,
                  uint32_t mask) {
@@ -180,12 +203,7 @@ static void meet(struct emu_warp *warp, struct emu_split *split, const struct em
             instruction->execute(warp, instruction, group);
         }
     }
-    if (warp->retry) { // after others
-        warp->retry = false;
-        warp->waits = warp->stop = true;
-        split->spins = SPIN_LIMIT;
-        return;
-    }
+    if (must_retry(warp, split)) return;
     if (instruction->flow == EMU_FLOW_BARRIER && waiting == 0) {
         if (mask != split->mask) add_split(warp, pc + 1, split->mask & ~mask, EMU_SPLIT_READY);
         split->mask = mask;
@@ -230,6 +248,7 @@ static void flow(struct emu_warp *warp, struct emu_split *split, const struct em
     case EMU_FLOW_BRANCH: branch(warp, split, mask, instruction->target); break;
     case EMU_FLOW_TABLE: branch_by_table(warp, split, instruction, mask); break;
     case EMU_FLOW_EXIT: leave(warp, split, mask); break;
+    case EMU_FLOW_CLUSTER: wait_for_cluster(warp, split, instruction, mask); break;
     case EMU_FLOW_BARRIER:
         if (!is_aligned(instruction)) {
             if (mask != split->mask) add_split(warp, split->pc + 1, split->mask & ~mask, EMU_SPLIT_READY);

@@ -71,7 +71,7 @@ enum emu_flow {
     EMU_FLOW_MEMBERS, // waits until the lanes that operand `members` names have come, then executes
     EMU_FLOW_WARP,    // waits for all lanes of the warp, then executes
     EMU_FLOW_BARRIER, // of a CTA
-    EMU_FLOW_CLUSTER, // barrier.cluster.wait
+    EMU_FLOW_CLUSTER, // executes; when it sets warp->retry, the lanes stay
 };
 
 enum emu_class { EMU_CLASS_INTEGER, EMU_CLASS_FLOAT, EMU_CLASS_CONTROL, EMU_CLASS_TENSOR, EMU_CLASS_MEMORY };

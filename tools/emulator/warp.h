@@ -17,7 +17,6 @@ enum emu_split_state {
     EMU_SPLIT_READY,
     EMU_SPLIT_MEMBERS, // at a warp-wide instruction, others of its lanes are not there yet
     EMU_SPLIT_BARRIER, // its instruction is the barrier's
-    EMU_SPLIT_CLUSTER, // barrier.cluster.wait
 };
 
 struct emu_split { // lanes that are at the same place
@@ -54,9 +53,11 @@ struct emu_warp {
     uint8_t carry[EMU_LANES];
     struct emu_copy *copies;
     uint32_t num_copies, copies_capacity;
-    uint32_t groups[EMU_LANES];      // cp.async groups that each lane has committed
-    uint32_t bulk_groups[EMU_LANES]; // the same of bulk copies
-    struct emu_wgmma *wgmma;         // NULL until the first wgmma instruction
+    uint32_t groups[EMU_LANES];              // cp.async groups that each lane has committed
+    uint32_t bulk_groups[EMU_LANES];         // the same of bulk copies
+    uint32_t cluster_arrived;                // lanes between barrier.cluster.arrive and .wait
+    uint32_t cluster_generations[EMU_LANES]; // of the barrier, when they arrived
+    struct emu_wgmma *wgmma;                 // NULL until the first wgmma instruction
     // What this warp has seen of every warp of the CTA; then the same, of what a proxy fence made visible to
     // asynchronous readers.
     uint32_t *clocks;
@@ -113,13 +114,14 @@ struct emu_cta {
     uint32_t async_clock;        // copies into shared memory so far
     uint32_t *clocks;            // storage of all warps' and barriers' clocks
     uint32_t *fence_clocks;      // of those that fenced
+    uint32_t *cluster_clocks, *cluster_seen; // of those that arrived at barrier.cluster, now and the last time
     bool checks;
 };
 
 struct emu_cluster {
     struct emu_cta *ctas;
-    uint32_t size, arrived, generation, waiting;
-    uint32_t arrived_threads;
+    uint32_t size;
+    uint32_t arrived_threads, generation; // of barrier.cluster
 };
 
 // What the CTAs that one host thread runs have in common.
@@ -252,6 +254,10 @@ void emu_atomic_reduce(uint8_t *to, const uint8_t *from, uint32_t bytes, const s
 bool emu_wgmma_observe(struct emu_warp *warp, const struct emu_instruction *instruction);
 void emu_wgmma_check_end(struct emu_warp *warp); // the last warp of its CTA to exit
 void emu_wgmma_clear(struct emu_warp *warp);
+
+// Barriers of a cluster (exec_cluster.c): after threads exited.
+void emu_cluster_recount(struct emu_cluster *cluster);
+void emu_cluster_leave(struct emu_warp *warp, uint32_t mask); // lanes that have just exited
 
 // Barriers of a CTA (machine_barrier.c): the lanes arrive; the split waits where it must.
 void emu_barrier_arrive(struct emu_warp *warp, struct emu_split *split, const struct emu_instruction *instruction);
