@@ -16,14 +16,21 @@
 #define CLONES
 #endif
 
-// Factors taken apart: value = mantissa * 2^(exponent - 10), the mantissa signed.
+// Eight columns at once.
+typedef int32_t eight __attribute__((vector_size(32)));
+typedef uint32_t eight_unsigned __attribute__((vector_size(32)));
+typedef float eight_floats __attribute__((vector_size(32)));
+typedef int64_t eight_wide __attribute__((vector_size(64)));
+typedef double eight_doubles __attribute__((vector_size(64)));
+
+// Factors taken apart: |value| = magnitude * 2^(exponent - 10); the sign is 0 or -1.
 struct left {
-    int32_t exponents[ROWS][MAX_K], mantissas[ROWS][MAX_K];
+    int32_t exponents[ROWS][MAX_K], magnitudes[ROWS][MAX_K], signs[ROWS][MAX_K];
     uint32_t special; // not 0: an infinity or NaN is among them
 };
 
 struct right {
-    int32_t exponents[MAX_K][COLUMNS], mantissas[MAX_K][COLUMNS];
+    int32_t exponents[MAX_K][COLUMNS], magnitudes[MAX_K][COLUMNS], signs[MAX_K][COLUMNS];
     uint32_t special;
 };
 
@@ -45,7 +52,7 @@ static const struct {
 };
 
 CLONES static uint32_t take_apart(const uint16_t *codes, uint32_t count, enum emu_tensor_format format,
-                                  int32_t *exponents, int32_t *mantissas) {
+                                  int32_t *exponents, int32_t *magnitudes, int32_t *signs) {
     uint32_t mantissa_bits = formats[format].mantissa_bits, top = (1u << formats[format].exponent_bits) - 1,
              special = 0;
     uint32_t sign_at = mantissa_bits + formats[format].exponent_bits, ones = (1u << mantissa_bits) - 1;
@@ -54,9 +61,9 @@ CLONES static uint32_t take_apart(const uint16_t *codes, uint32_t count, enum em
     for (uint32_t i = 0; i < count; i++) {
         uint32_t code = codes[i], magnitude = code & ((1u << sign_at) - 1), exponent = magnitude >> mantissa_bits;
         uint32_t mantissa = (magnitude & ones) | (exponent != 0 ? ones + 1 : 0);
-        int32_t value = (int32_t)(mantissa << (10 - mantissa_bits));
         special |= magnitude >= special_from ? 1u : 0u;
-        mantissas[i] = (code >> sign_at & 1) != 0 ? -value : value;
+        magnitudes[i] = (int32_t)(mantissa << (10 - mantissa_bits));
+        signs[i] = -(int32_t)(code >> sign_at & 1);
         exponents[i] = magnitude == 0 ? NO_EXPONENT : (int32_t)(exponent != 0 ? exponent : 1) - bias;
     }
     return special;
@@ -65,78 +72,120 @@ CLONES static uint32_t take_apart(const uint16_t *codes, uint32_t count, enum em
 static void take_left_apart(const struct emu_tensor_step *step, struct left *left) {
     left->special = 0;
     for (int i = 0; i < ROWS; i++) {
-        left->special |= take_apart(step->a[i], step->num_k, step->a_format, left->exponents[i], left->mantissas[i]);
+        left->special |= take_apart(step->a[i], step->num_k, step->a_format, left->exponents[i], left->magnitudes[i],
+                                    left->signs[i]);
     }
 }
 
 static void take_right_apart(const struct emu_tensor_step *step, const uint16_t b[MAX_K][COLUMNS],
                              struct right *right) {
-    right->special = take_apart(b[0], step->num_k * COLUMNS, step->b_format, right->exponents[0], right->mantissas[0]);
+    right->special = take_apart(b[0], step->num_k * COLUMNS, step->b_format, right->exponents[0], right->magnitudes[0],
+                                right->signs[0]);
+}
+
+// ---- The H100's sums (measured, docs/emulator.md): every term truncated toward zero to 25 bits after the leading one
+// of the largest exponent, added exactly, truncated to f32. Assumed for the other archs.
+
+static inline void load_eight(eight *to, const void *from) {
+    __builtin_memcpy(to, from, sizeof(*to));
+}
+
+// Right by at most 31, of numbers that are not negative.
+static inline void shift_down(eight *values, const eight *distances) {
+    eight near = *distances < 31;
+    *values = (eight)((eight_unsigned)*values >> (eight_unsigned)((*distances & near) | (31 & ~near)));
+}
+
+static inline void apply_signs(eight *values, const eight *signs) {
+    *values = (*values ^ *signs) - *signs;
+}
+
+static inline void raise_to(eight *largest, const eight *exponents) {
+    eight above = *exponents > *largest;
+    *largest = (*exponents & above) | (*largest & ~above);
+}
+
+// Addends as 25 bits after their leading one.
+static inline void take_addends_apart(const eight *bits, eight *exponents, eight *magnitudes, eight *signs) {
+    eight exponent = *bits >> 23 & 255, subnormal = exponent == 0, mantissa = *bits & 0x7fffff;
+    mantissa |= ~subnormal & 0x800000;
+    eight zero = mantissa == 0;
+    *exponents = ((exponent - subnormal - 127) & ~zero) | (zero & NO_EXPONENT);
+    *magnitudes = mantissa << 2;
+    *signs = *bits >> 31;
+}
+
+static inline void find_largest(const int32_t *a_exponents, const struct right *b, uint32_t num_k, eight *largest) {
+    for (uint32_t k = 0; k < num_k; k++) {
+        eight exponents;
+        load_eight(&exponents, b->exponents[k]);
+        exponents += a_exponents[k];
+        raise_to(largest, &exponents);
+    }
 }
 
 // Terms of eight k: each has 27 bits, so their sum fits 32.
-static inline void add_products(const int32_t *a_exponents, const int32_t *a_mantissas,
-                                const int32_t b_exponents[][COLUMNS], const int32_t b_mantissas[][COLUMNS],
-                                const int32_t *largest, int32_t *totals) {
-    for (int k = 0; k < 8; k++) {
-        for (int j = 0; j < COLUMNS; j++) {
-            int32_t distance = largest[j] - a_exponents[k] - b_exponents[k][j];
-            int32_t product = a_mantissas[k] * b_mantissas[k][j], sign = product >> 31;
-            uint32_t magnitude = (uint32_t)((product ^ sign) - sign) << 5; // 20 fraction bits become 25
-            int32_t kept = (int32_t)(magnitude >> (distance > 31 ? 31 : distance));
-            totals[j] += (kept ^ sign) - sign;
-        }
+static inline void add_products(const struct left *a, int row, const struct right *b, uint32_t first,
+                                const eight *largest, eight *total) {
+    for (uint32_t k = first; k < first + 8; k++) {
+        eight exponents, magnitudes, signs;
+        load_eight(&exponents, b->exponents[k]);
+        load_eight(&magnitudes, b->magnitudes[k]);
+        load_eight(&signs, b->signs[k]);
+        eight distances = *largest - a->exponents[row][k] - exponents;
+        magnitudes *= a->magnitudes[row][k] << 5; // 20 fraction bits become 25
+        signs ^= a->signs[row][k];
+        shift_down(&magnitudes, &distances);
+        apply_signs(&magnitudes, &signs);
+        *total += magnitudes;
     }
 }
 
-// Toward zero from a double that holds the total exactly: its low 29 bits are what a float has no room for.
-static inline float truncated(double total, int32_t scale) {
-    double cut = emu_double(emu_double_bits(total) & ~(uint64_t)0x1fffffff);
-    return (float)(cut * emu_double((uint64_t)(uint32_t)(scale + 1023) << 52));
+// Toward zero from doubles that hold the totals exactly: their low 29 bits are what a float has no room for.
+static inline void truncate_totals(const eight_doubles *totals, const eight *scales, float *sums) {
+    eight_wide bits, exponents = (__builtin_convertvector(*scales, eight_wide) + 1023) << 52;
+    eight_doubles cut, factors;
+    __builtin_memcpy(&bits, totals, sizeof(bits));
+    bits &= ~(int64_t)0x1fffffff;
+    __builtin_memcpy(&cut, &bits, sizeof(cut));
+    __builtin_memcpy(&factors, &exponents, sizeof(factors));
+    eight_floats results = __builtin_convertvector(cut * factors, eight_floats);
+    __builtin_memcpy(sums, &results, sizeof(results));
 }
 
-// H100 (measured, docs/emulator.md): every term truncated toward zero to 25 bits after the leading one of the largest
-// exponent, added exactly, truncated to f32. Assumed for the other archs. False where a result leaves the normal
-// floats.
+static inline void hardware_row(const struct parts *parts, int row, uint32_t num_k, float *sums, eight *scales) {
+    eight bits, largest, magnitudes, signs;
+    load_eight(&bits, sums);
+    take_addends_apart(&bits, &largest, &magnitudes, &signs);
+    eight distances = -largest;
+    find_largest(parts->a->exponents[row], parts->b, num_k, &largest);
+    distances += largest;
+    shift_down(&magnitudes, &distances);
+    apply_signs(&magnitudes, &signs);
+    eight_doubles totals = __builtin_convertvector(magnitudes, eight_doubles);
+    for (uint32_t k = 0; k < num_k; k += 8) {
+        eight part = {0};
+        add_products(parts->a, row, parts->b, k, &largest, &part);
+        totals += __builtin_convertvector(part, eight_doubles);
+    }
+    *scales = largest & (largest > NO_EXPONENT / 2);
+    eight exponents = *scales - 25;
+    truncate_totals(&totals, &exponents, sums);
+}
+
+// False where a result leaves the normal floats.
 CLONES static bool hardware_step(const struct parts *parts, uint32_t num_k, float sums[ROWS][COLUMNS]) {
-    int32_t lowest = 0, highest = 0;
-    for (int i = 0; i < ROWS; i++) {
-        int32_t largest[COLUMNS], addend_exponents[COLUMNS], addends[COLUMNS];
-        for (int j = 0; j < COLUMNS; j++) {
-            uint32_t bits = emu_bits(sums[i][j]), exponent = bits >> 23 & 255, fraction = bits & 0x7fffffu;
-            uint32_t mantissa = fraction | (exponent != 0 ? 0x800000u : 0);
-            addends[j] = (int32_t)(mantissa << 2);
-            addends[j] = (bits >> 31) != 0 ? -addends[j] : addends[j];
-            addend_exponents[j] = mantissa == 0 ? NO_EXPONENT : (int32_t)(exponent != 0 ? exponent : 1) - 127;
-            largest[j] = addend_exponents[j];
-        }
-        for (uint32_t k = 0; k < num_k; k++) {
-            for (int j = 0; j < COLUMNS; j++) {
-                int32_t exponent = parts->a->exponents[i][k] + parts->b->exponents[k][j];
-                largest[j] = exponent > largest[j] ? exponent : largest[j];
-            }
-        }
-        double totals[COLUMNS];
-        for (int j = 0; j < COLUMNS; j++) {
-            int32_t distance = largest[j] - addend_exponents[j], sign = addends[j] >> 31;
-            int32_t kept = ((addends[j] ^ sign) - sign) >> (distance > 31 ? 31 : distance);
-            totals[j] = (double)((kept ^ sign) - sign);
-        }
-        for (uint32_t k = 0; k < num_k; k += 8) {
-            int32_t part[COLUMNS] = {0};
-            add_products(&parts->a->exponents[i][k], &parts->a->mantissas[i][k], &parts->b->exponents[k],
-                         &parts->b->mantissas[k], largest, part);
-            for (int j = 0; j < COLUMNS; j++) totals[j] += (double)part[j];
-        }
-        for (int j = 0; j < COLUMNS; j++) {
-            int32_t counted = largest[j] <= NO_EXPONENT / 2 ? 0 : largest[j];
-            lowest = counted < lowest ? counted : lowest;
-            highest = counted > highest ? counted : highest;
-            sums[i][j] = truncated(totals[j], counted - 25);
-        }
+    eight outside = {0};
+    for (int row = 0; row < ROWS; row++) {
+        eight scales;
+        hardware_row(parts, row, num_k, sums[row], &scales);
+        // A total has at least the last of 25 bits: above 2^-126 from here on. Above, 22 terms below 2^2 do not
+        // overflow.
+        outside |= (scales <= -100) | (scales >= 120);
     }
-    // A total has at least the last of 25 bits: above 2^-126 from here on. Above, 22 terms below 2^2 do not overflow.
-    return lowest > -100 && highest < 120;
+    int32_t any = 0;
+    for (int j = 0; j < COLUMNS; j++) any |= outside[j];
+    return any == 0;
 }
 
 // The same where results may be subnormal or overflow.
@@ -165,10 +214,11 @@ static float careful_hardware(const struct parts *parts, uint32_t num_k, int i, 
     total = mantissa << 2 >> (distance > 62 ? 62 : distance);
     if ((bits >> 31) != 0) total = -total;
     for (uint32_t k = 0; k < num_k; k++) {
-        int64_t product = (int64_t)parts->a->mantissas[i][k] * parts->b->mantissas[k][j];
+        int64_t product = (int64_t)parts->a->magnitudes[i][k] * parts->b->magnitudes[k][j];
+        bool negative = parts->a->signs[i][k] != parts->b->signs[k][j];
         distance = largest - parts->a->exponents[i][k] - parts->b->exponents[k][j];
-        int64_t magnitude = (product < 0 ? -product : product) << 5 >> (distance > 62 ? 62 : distance);
-        total += product < 0 ? -magnitude : magnitude;
+        int64_t magnitude = product << 5 >> (distance > 62 ? 62 : distance);
+        total += negative ? -magnitude : magnitude;
     }
     return scaled((double)total, largest - 25);
 }
