@@ -17,10 +17,11 @@ template <class Config> struct GateUpHopper {
         int first_block = tile.row_tile * Gemm::row_blocks, left = Epilogue::num_row_blocks - first_block;
         const uint8_t *weights =
             args.weights + tile.expert * args.expert_stride_bytes + static_cast<int64_t>(first_block) * packed_row_block_bytes;
-        gemm.template fill<Config::hidden>(weights, left < Gemm::row_blocks ? left : Gemm::row_blocks, tile, [&](int token) {
-            int64_t row = args.sorted_pairs[tile.first_position + token] / Config::top_k;
-            return static_cast<const uint8_t *>(args.x) + row * args.x_row_stride * 2;
-        });
+        gemm.template fill<Config::hidden>(weights, left < Gemm::row_blocks ? left : Gemm::row_blocks,
+                                           static_cast<const uint8_t *>(args.x), tile, [&](int token) {
+                                               int row = args.sorted_pairs[tile.first_position + token] / Config::top_k;
+                                               return static_cast<int64_t>(row) * args.x_row_stride * 2;
+                                           });
     }
 
     __device__ static void finish(const Gemm &gemm, float *staging, const Tile &tile, int row_block, const mj_gate_up_args &args)
@@ -44,16 +45,23 @@ template <class Config> struct GateUpHopper {
         count_tiles<Config::block_tokens, Config::num_threads>(shared.first_tile, shared.thread_sums, args.expert_offsets,
                                                                args.num_local_experts, num_row_tiles);
         int num_tiles = shared.first_tile[args.num_local_experts];
-        for (int idx = static_cast<int>(blockIdx.x); idx < num_tiles; idx += static_cast<int>(gridDim.x)) {
-            Tile tile = find_tile<Config::block_tokens>(idx, shared.first_tile, args.expert_offsets, args.num_local_experts);
-            if (Gemm::is_producer()) {
-                fill(gemm, tile, args);
-                continue;
+        auto tile_of = [&](int idx) {
+            return find_tile<Config::block_tokens>(idx, shared.first_tile, args.expert_offsets, args.num_local_experts);
+        };
+        if (Gemm::is_producer()) {
+            Gemm::enter_producer();
+            for (int idx = static_cast<int>(blockIdx.x); idx < num_tiles; idx += static_cast<int>(gridDim.x)) {
+                fill(gemm, tile_of(idx), args);
             }
-            int row_block = tile.row_tile * Gemm::row_blocks + Gemm::group();
-            bool active = row_block < Epilogue::num_row_blocks;
-            gemm.template multiply<Config::hidden>(tile.num_tokens, active);
-            if (active) finish(gemm, shared.staging[Gemm::group()], tile, row_block, args);
+        } else {
+            Gemm::enter_consumer();
+            for (int idx = static_cast<int>(blockIdx.x); idx < num_tiles; idx += static_cast<int>(gridDim.x)) {
+                Tile tile = tile_of(idx);
+                int row_block = tile.row_tile * Gemm::row_blocks + Gemm::group();
+                bool active = row_block < Epilogue::num_row_blocks;
+                gemm.template multiply<Config::hidden>(tile.num_tokens, active);
+                if (active) finish(gemm, shared.staging[Gemm::group()], tile, row_block, args);
+            }
         }
     }
 };

@@ -1,5 +1,5 @@
 // The main loop that gate_up and down share on sm_90a: packed NVFP4 weights (M side) times gathered bf16 token rows (N side),
-// f32 sums. One warp fills a ring of shared-memory stages: weights by bulk copies, token rows by cp.async. Warpgroups, each
+// f32 sums. Some warps fill a ring of shared-memory stages: weights by bulk copies, token rows by cp.async. Warpgroups, each
 // with 64 rows, dequantise weights in registers and multiply by wgmma.
 #pragma once
 #include "dequantise.cuh"
@@ -26,7 +26,14 @@ template <class Config> struct GemmHopper {
     static constexpr int num_stages = Config::num_stages, num_threads = Config::num_threads;
     static constexpr int row_blocks = block_rows / MJ_BLOCK_ROWS;           // and warpgroups: one for each packed row block
     static constexpr int column_blocks = Config::block_k / MJ_BLOCK_COLUMNS; // of a stage
-    static constexpr int group_threads = 128, producer_warp = row_blocks * 4;
+    static constexpr int group_threads = 128, consumer_threads = row_blocks * group_threads;
+    static constexpr int producer_threads = num_threads - consumer_threads;
+    static constexpr int copied_rows = producer_threads / 8;                // at a time: eight threads copy 128 bytes
+    static constexpr int rows_per_thread = (block_tokens + copied_rows - 1) / copied_rows;
+    // With four warpgroups of products registers are short: those that copy hand over what they do not need.
+    static constexpr bool moves_registers = producer_threads == group_threads && row_blocks == 4;
+    // With fewer, a warpgroup dequantises its next block while its products are on their way.
+    static constexpr bool overlaps = row_blocks < 4;
     static constexpr int token_row_bytes = MJ_BLOCK_COLUMNS * 2, token_block_bytes = block_tokens * token_row_bytes;
     static constexpr int token_bytes = column_blocks * token_block_bytes;    // of a stage
     static constexpr int weight_bytes = row_blocks * column_blocks * MJ_BLOCK_BYTES;
@@ -38,22 +45,22 @@ template <class Config> struct GemmHopper {
     static constexpr int width_step = block_tokens / 4 < 8 ? 8 : block_tokens / 4;
 
     static_assert(row_blocks * MJ_BLOCK_ROWS == block_rows, "a warpgroup for each 64 rows");
-    static_assert(num_threads == row_blocks * group_threads + 32, "and one warp that copies");
+    static_assert(producer_threads >= 32 && producer_threads % 32 == 0, "and warps that copy");
+    static_assert(column_blocks <= 2, "multiply_at takes two blocks at a time");
     static_assert(block_tokens % chunk_tokens == 0, "whole chunks");
 
     // Dynamic shared memory, its start aligned to 1024: the ring, then this, then first_tile[num_experts + 1].
     struct Shared {
         float staging[row_blocks][chunk_tokens * staging_stride];
-        const uint8_t *token_rows[block_tokens]; // the producer's: first byte of each token's row, null where there is none
         uint64_t filled[num_stages], drained[num_stages];
         int thread_sums[num_threads];
         int first_tile[1];
     };
 
     using Cursor = RingCursor<num_stages>;
+    static constexpr uint32_t no_row = 0xffffffffu;
 
     uint32_t ring, filled, drained; // shared addresses
-    const uint8_t **token_rows;
     Cursor cursor;
     float sums[block_tokens / 8][4];
 
@@ -63,17 +70,27 @@ template <class Config> struct GemmHopper {
         ring = shared_address(memory);
         filled = shared_address(shared.filled);
         drained = shared_address(shared.drained);
-        token_rows = shared.token_rows;
         if (threadIdx.x == 0) {
             for (int stage = 0; stage < num_stages; stage++) {
-                mbarrier_init(filled + stage * 8, 32 + 1); // the lanes' cp.async, and the one that announces the bulk copies
-                mbarrier_init(drained + stage * 8, producer_warp);
+                mbarrier_init(filled + stage * 8, producer_threads + 1); // cp.async of each; the announcement of bulk copies
+                mbarrier_init(drained + stage * 8, consumer_threads / 32);
             }
             mbarrier_init_fence();
         }
     }
 
-    __device__ __forceinline__ static bool is_producer() { return threadIdx.x / 32 == producer_warp; }
+    __device__ __forceinline__ static bool is_producer() { return threadIdx.x >= consumer_threads; }
+
+    __device__ __forceinline__ static void enter_producer()
+    {
+        if constexpr (moves_registers) shrink_registers<32>();
+    }
+
+    __device__ __forceinline__ static void enter_consumer()
+    {
+        if constexpr (moves_registers) grow_registers<112>();
+    }
+
     __device__ __forceinline__ static int group() { return static_cast<int>(threadIdx.x) / group_threads; }
     __device__ __forceinline__ static int group_thread() { return static_cast<int>(threadIdx.x) % group_threads; }
     __device__ __forceinline__ static void group_barrier() { named_barrier(1 + group(), group_threads); }
@@ -83,35 +100,42 @@ template <class Config> struct GemmHopper {
         return (num_tokens + width_step - 1) / width_step * width_step;
     }
 
-    // One tile's copies, by the producer warp. row_of(token): the first byte of its row, for tokens of the tile.
+    // One tile's copies, by the producer warps. row_of(token): the first byte of its row, for tokens of the tile, a multiple of 16
+    // away from `tokens`.
     template <int reduced, class RowOf>
-    __device__ __forceinline__ void fill(const uint8_t *weights, int num_valid_blocks, const Tile &tile, RowOf row_of)
+    __device__ __forceinline__ void fill(const uint8_t *weights, int num_valid_blocks, const uint8_t *tokens, const Tile &tile,
+                                         RowOf row_of)
     {
         constexpr int all_blocks = (reduced + MJ_BLOCK_COLUMNS - 1) / MJ_BLOCK_COLUMNS;
         constexpr int num_steps = (all_blocks + column_blocks - 1) / column_blocks;
-        int lane = threadIdx.x % 32, chunk = lane % 8, width = width_of(tile.num_tokens);
-        __syncwarp(); // the last tile's rows are no longer read
-        for (int token = lane; token < width; token += 32) {
-            token_rows[token] = token < tile.num_tokens ? row_of(token) : nullptr;
+        int thread = static_cast<int>(threadIdx.x) - consumer_threads, chunk = thread % 8, first = thread / 8;
+        int width = width_of(tile.num_tokens);
+        uint32_t rows[rows_per_thread]; // in units of 16 bytes
+#pragma unroll
+        for (int i = 0; i < rows_per_thread; i++) {
+            int token = first + i * copied_rows;
+            rows[i] = token < tile.num_tokens ? static_cast<uint32_t>(row_of(token) >> 4) + chunk : no_row;
         }
-        __syncwarp();
+#pragma unroll 1
         for (int step = 0; step < num_steps; step++) {
             mbarrier_wait(drained + cursor.stage * 8, cursor.parity ^ 1);
             uint32_t stage = ring + cursor.stage * stage_bytes, barrier = filled + cursor.stage * 8;
-            int blocks = all_blocks - step * column_blocks < column_blocks ? all_blocks - step * column_blocks : column_blocks;
-            if (lane == 0) fill_weights(stage + token_bytes, weights, num_valid_blocks, step, blocks, all_blocks, barrier);
+            int left = all_blocks - step * column_blocks, blocks = left < column_blocks ? left : column_blocks;
+            if (thread == 0) fill_weights(stage + token_bytes, weights, num_valid_blocks, step, blocks, all_blocks, barrier);
 #pragma unroll
             for (int b = 0; b < column_blocks; b++) {
                 if (b >= blocks) break;
                 int column = (step * column_blocks + b) * MJ_BLOCK_COLUMNS;
-                bool inside = column + chunk * 8 < reduced;
-#pragma unroll 4
-                for (int token = lane / 8; token < width; token += 4) { // eight lanes copy a row of 128 bytes
-                    const uint8_t *row = token_rows[token];
-                    bool valid = row != nullptr && inside;
+                bool inside = reduced % MJ_BLOCK_COLUMNS == 0 || column + chunk * 8 < reduced;
+                uint32_t destination = stage + b * token_block_bytes;
+#pragma unroll
+                for (int i = 0; i < rows_per_thread; i++) {
+                    int token = first + i * copied_rows;
+                    if (token >= width) break;
+                    bool valid = rows[i] != no_row && inside;
                     // The address must be a good one even where nothing is read.
-                    const uint8_t *source = valid ? row + (column + chunk * 8) * 2 : weights;
-                    copy_async_16(stage + b * token_block_bytes + token_offset(token, chunk), source, valid);
+                    const uint8_t *source = tokens + (valid ? (static_cast<int64_t>(rows[i]) << 4) + column * 2 : 0);
+                    copy_async_16(destination + token_offset(token, chunk), source, valid);
                 }
             }
             copy_async_arrive(barrier);
@@ -168,59 +192,83 @@ template <class Config> struct GemmHopper {
         constexpr int num_steps = (reduced + Config::block_k - 1) / Config::block_k;
         for (int step = 0; step < num_steps; step++) {
             mbarrier_wait(filled + cursor.stage * 8, cursor.parity);
-            release();
+            release(cursor.stage);
+            cursor.advance();
         }
     }
 
-    __device__ __forceinline__ void release()
+    __device__ __forceinline__ void release(int stage)
     {
         __syncwarp();
-        if (threadIdx.x % 32 == 0) mbarrier_arrive(drained + cursor.stage * 8);
-        cursor.advance();
+        if (threadIdx.x % 32 == 0) mbarrier_arrive(drained + stage * 8);
     }
 
     template <int reduced, int width> __device__ __forceinline__ void multiply_at()
     {
         constexpr int all_blocks = (reduced + MJ_BLOCK_COLUMNS - 1) / MJ_BLOCK_COLUMNS;
-        constexpr int whole_steps = all_blocks / column_blocks, rest = all_blocks % column_blocks;
+        uint32_t a[overlaps ? 2 : 1][4][4];
+        int last_stage = -1; // of the products under way
 #pragma unroll 1
-        for (int step = 0; step < whole_steps; step++) consume<width, column_blocks>();
-        if constexpr (rest > 0) consume<width, rest>();
+        for (int block = 0; block + 1 < all_blocks; block += 2) {
+            consume<width, 0, column_blocks == 1>(a[0], last_stage);
+            consume<width, column_blocks - 1, true>(a[overlaps], last_stage);
+        }
+        if constexpr (all_blocks % 2 == 1) consume<width, 0, true>(a[0], last_stage);
+        if constexpr (overlaps) {
+            wgmma_wait<0>();
+            release(last_stage);
+        }
+        pin_sums<width>(); // they are not read before the last wait
+    }
+
+    // Block b of the stage at the cursor; last: it leaves the stage. The products of the block before end meanwhile, and their
+    // stage is given back.
+    template <int width, int b, bool last>
+    __device__ __forceinline__ void consume(uint32_t (&a)[4][4], int &last_stage)
+    {
+        uint32_t tokens = ring + cursor.stage * stage_bytes;
+        uint32_t weights = tokens + token_bytes + (group() * column_blocks + b) * MJ_BLOCK_BYTES;
+        if constexpr (b == 0) {
+            mbarrier_wait(filled + cursor.stage * 8, cursor.parity);
+            fence_proxy_async(); // token rows came by cp.async, and wgmma reads them through the asynchronous proxy
+        }
+        load_and_dequantise(a, weights);
+        if constexpr (overlaps) {
+            wgmma_wait<0>();
+            if (b == 0 && last_stage >= 0) release(last_stage);
+        }
+        pin_sums<width>();
+        wgmma_fence();
 #pragma unroll
-        for (int n = 0; n < width / 8; n++) { // sums are not read before the last wait
+        for (int k = 0; k < 4; k++) {
+            wgmma_bf16<width>(sums, a[k], wgmma_descriptor(tokens + b * token_block_bytes) + k * (32 >> 4));
+        }
+        wgmma_commit();
+        if constexpr (!overlaps) {
+            wgmma_wait<0>();
+            if constexpr (last) release(cursor.stage);
+        }
+        last_stage = cursor.stage;
+        if constexpr (last) cursor.advance();
+    }
+
+    // What is done to the sums before is not moved behind.
+    template <int width> __device__ __forceinline__ void pin_sums()
+    {
+#pragma unroll
+        for (int n = 0; n < width / 8; n++) {
             asm volatile("" : "+f"(sums[n][0]), "+f"(sums[n][1]), "+f"(sums[n][2]), "+f"(sums[n][3])::"memory");
         }
     }
 
-    // One stage: dequantise, multiply, wait. While a warpgroup waits the others dequantise.
-    template <int width, int blocks> __device__ __forceinline__ void consume()
-    {
-        mbarrier_wait(filled + cursor.stage * 8, cursor.parity);
-        fence_proxy_async(); // token rows came by cp.async, and wgmma reads them through the asynchronous proxy
-        uint32_t tokens = ring + cursor.stage * stage_bytes;
-        uint32_t weights = tokens + token_bytes + group() * column_blocks * MJ_BLOCK_BYTES;
-        uint32_t a[blocks * 4][4];
-#pragma unroll
-        for (int b = 0; b < blocks; b++) load_and_dequantise(a + b * 4, weights + b * MJ_BLOCK_BYTES);
-        wgmma_fence();
-#pragma unroll
-        for (int k = 0; k < blocks * 4; k++) {
-            uint64_t descriptor = wgmma_descriptor(tokens + k / 4 * token_block_bytes) + k % 4 * (32 >> 4);
-            wgmma_bf16<width>(sums, a[k], descriptor);
-        }
-        wgmma_commit();
-        wgmma_wait<0>();
-        release();
-    }
-
-    __device__ __forceinline__ static void load_and_dequantise(uint32_t (*a)[4], uint32_t block)
+    __device__ __forceinline__ static void load_and_dequantise(uint32_t (&a)[4][4], uint32_t block)
     {
         int lane = threadIdx.x % 32, tile = threadIdx.x / 32 % 4; // a warp has an m16 tile
         uint32_t codes[4], scales[2];
         load_shared_16(codes, block + (tile * 32 + lane) * 16);
         load_shared_8(scales, block + MJ_BLOCK_CODE_BYTES + (tile * 8 + lane / 4) * 8);
 #pragma unroll
-        for (int k = 0; k < 4; k++) dequantise(a[k], codes[k], scales[k / 2] >> (k % 2 * 16));
+        for (int k = 0; k < 4; k++) dequantise(a[k], codes[k], scales[k / 2], k % 2);
     }
 
     // The sums of tokens [chunk * chunk_tokens, ...), for the epilogue: as GemmPortable::for_each_sum, of the warpgroup's rows

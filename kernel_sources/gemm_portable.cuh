@@ -112,7 +112,7 @@ template <class Config> struct GemmPortable {
 #pragma unroll
             for (int m = 0; m < row_tiles; m++) {
                 uint32_t a[4];
-                dequantise(a, codes[m][k], scales[m][k / 2] >> (k % 2 * 16));
+                dequantise(a, codes[m][k], scales[m][k / 2], k % 2);
 #pragma unroll
                 for (int n = 0; n < token_tiles; n++) mma_bf16(sums[m][n], a, tokens[n]);
             }

@@ -21,6 +21,17 @@ template <int pending> __device__ __forceinline__ void wgmma_wait()
     asm volatile("wgmma.wait_group.sync.aligned %0;" ::"n"(pending) : "memory");
 }
 
+// "setmaxnreg": this warpgroup's registers a thread from here on; others' growing waits for those given back.
+template <int count> __device__ __forceinline__ void shrink_registers()
+{
+    asm volatile("setmaxnreg.dec.sync.aligned.u32 %0;" ::"n"(count));
+}
+
+template <int count> __device__ __forceinline__ void grow_registers()
+{
+    asm volatile("setmaxnreg.inc.sync.aligned.u32 %0;" ::"n"(count));
+}
+
 // "Matrix Descriptor Format" of wgmma: a matrix of rows of 128 bytes, K-major, swizzled by 128 bytes; groups of eight rows
 // follow each other (1024 bytes). The leading offset is not used then. The tile starts on a multiple of 1024 bytes; a step
 // of 16 columns into it adds 32 to the address.

@@ -12,8 +12,8 @@ const struct mj_tile mj_tiles[MJ_NUM_TILES] = {
     {"128x128x64", MOEJIT_FAMILY_PORTABLE, 128, 128, 64, 4, 256, 1},
     {"hopper_64x8x128", MOEJIT_FAMILY_HOPPER, 64, 8, 128, 5, 160, 5},
     {"hopper_128x16x128", MOEJIT_FAMILY_HOPPER, 128, 16, 128, 4, 288, 3},
-    {"hopper_128x64x64", MOEJIT_FAMILY_HOPPER, 128, 64, 64, 5, 288, 2},
-    {"hopper_256x128x64", MOEJIT_FAMILY_HOPPER, 256, 128, 64, 7, 544, 1},
+    {"hopper_128x64x64", MOEJIT_FAMILY_HOPPER, 128, 64, 64, 5, 320, 2},
+    {"hopper_256x128x64", MOEJIT_FAMILY_HOPPER, 256, 128, 64, 7, 640, 1},
 };
 
 const char *moejit_tile_name(int32_t tile_idx) {
@@ -61,7 +61,7 @@ static int hopper_shared_bytes(const struct mj_tile *tile) {
     int stage = column_blocks * (row_blocks * MJ_BLOCK_BYTES + tile->block_tokens * MJ_BLOCK_COLUMNS * 2);
     int chunk_tokens = tile->block_tokens < 32 ? tile->block_tokens : 32;
     int staging = row_blocks * chunk_tokens * (MJ_BLOCK_ROWS + 4) * 4;
-    return tile->num_stages * ((stage + 1023) / 1024 * 1024 + 16) + staging + tile->block_tokens * 8;
+    return tile->num_stages * ((stage + 1023) / 1024 * 1024 + 16) + staging;
 }
 
 int mj_tile_shared_bytes(const struct mj_tile *tile, int num_local_experts) {

@@ -8,10 +8,12 @@
 #define DEFAULT_DYNAMIC_SHARED_BYTES 49152 // what every kernel gets without asking
 #define BLOCK_REGISTERS 65536
 #define MAX_REGISTERS 255 // of a thread
+#define REGISTERS_STEP 8  // a warp's registers come in pieces of 256
 
 // A compiler keeps within what a block of the kernel's largest size can have, whatever the PTX asks for.
 static int registers_of(const struct emu_kernel_facts *facts) {
     int most = facts->max_threads > 0 ? BLOCK_REGISTERS / facts->max_threads : MAX_REGISTERS;
+    most -= most % REGISTERS_STEP;
     if (most > MAX_REGISTERS) most = MAX_REGISTERS;
     return facts->registers_estimate < most ? facts->registers_estimate : most;
 }
