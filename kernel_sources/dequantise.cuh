@@ -4,10 +4,19 @@
 
 namespace moejit {
 
+// 16 as a value that the compiler does not know: products of it stay products, which have a pipe of their own, while shifts
+// share theirs with the logic that dequantising is full of.
+__device__ __forceinline__ uint32_t opaque_sixteen()
+{
+    uint32_t factor;
+    asm("mov.u32 %0, 16;" : "=r"(factor));
+    return factor;
+}
+
 // Two copies of bf16(sf * 2^119), from byte `idx` of a word of scale bytes.
 __device__ __forceinline__ uint32_t expand_scale(uint32_t scales, int idx)
 {
-    return (__byte_perm(scales, 0, 0x4040 | idx | idx << 8) << 4) + 0x70007000u;
+    return __byte_perm(scales, 0, 0x4040 | idx | idx << 8) * opaque_sixteen() + 0x70007000u;
 }
 
 // The four registers of one k16 step: value * sf * 2^-7, exact in bf16. `scales` holds the bytes of rows r and r + 8 for two

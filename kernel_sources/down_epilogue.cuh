@@ -36,6 +36,7 @@ template <class Config, class Gemm> struct DownEpilogue {
         constexpr int groups = columns / 8;
         constexpr int element_bytes = Config::output_dtype == MJ_DTYPE_F32 ? 4 : 2;
         int end_column = (args.first_row_block + args.num_row_blocks) * MJ_BLOCK_ROWS;
+#pragma unroll 1 // registers are short: the main loop's sums are alive
         for (int i = thread; i < tile.num_tokens * groups; i += num_threads) {
             int token = i / groups, local = i % groups * 8, column = first_column + local;
             if (column >= Config::hidden || column >= end_column) continue;

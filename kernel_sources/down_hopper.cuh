@@ -23,6 +23,7 @@ template <class Config> struct DownHopper {
 
     __device__ static void finish(const Gemm &gemm, float *staging, const Tile &tile, int row_block, const mj_down_args &args)
     {
+#pragma unroll 1
         for (int idx = 0; idx * Gemm::chunk_tokens < tile.num_tokens; idx++) {
             Tile chunk = Gemm::chunk_of(tile, idx);
             Epilogue::stage(typename Gemm::Chunk{gemm, idx}, staging, chunk, row_block * MJ_BLOCK_ROWS, args);
@@ -49,13 +50,14 @@ template <class Config> struct DownHopper {
         };
         if (Gemm::is_producer()) {
             Gemm::enter_producer();
-            for (int idx = static_cast<int>(blockIdx.x); idx < num_tiles; idx += static_cast<int>(gridDim.x)) {
-                fill(gemm, tile_of(idx), end_block, args);
+            for (TileWalk walk; !walk.ends(num_tiles); walk.advance()) {
+                if (walk.tile_idx() < num_tiles) fill(gemm, tile_of(walk.tile_idx()), end_block, args);
             }
         } else {
             Gemm::enter_consumer();
-            for (int idx = static_cast<int>(blockIdx.x); idx < num_tiles; idx += static_cast<int>(gridDim.x)) {
-                Tile tile = tile_of(idx);
+            for (TileWalk walk; !walk.ends(num_tiles); walk.advance()) {
+                if (walk.tile_idx() >= num_tiles) continue;
+                Tile tile = tile_of(walk.tile_idx());
                 int row_block = args.first_row_block + tile.row_tile * Gemm::row_blocks + Gemm::group();
                 bool active = row_block < end_block;
                 gemm.template multiply<Config::intermediate>(tile.num_tokens, active);

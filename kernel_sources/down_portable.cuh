@@ -19,8 +19,9 @@ template <class Config> struct DownPortable {
                                                                args.num_local_experts, num_row_tiles);
         int num_tiles = shared.first_tile[args.num_local_experts];
         Gemm gemm;
-        for (int idx = static_cast<int>(blockIdx.x); idx < num_tiles; idx += static_cast<int>(gridDim.x)) {
-            Tile tile = find_tile<Config::block_tokens>(idx, shared.first_tile, args.expert_offsets, args.num_local_experts);
+        for (TileWalk walk; !walk.ends(num_tiles); walk.advance()) {
+            if (walk.tile_idx() >= num_tiles) continue;
+            Tile tile = find_tile<Config::block_tokens>(walk.tile_idx(), shared.first_tile, args.expert_offsets, args.num_local_experts);
             for (int n = static_cast<int>(threadIdx.x); n < Config::block_tokens; n += Config::num_threads) {
                 int64_t row = static_cast<int64_t>(tile.first_position + n) * Config::intermediate * 2;
                 shared.token_rows[n] = n < tile.num_tokens ? static_cast<const uint8_t *>(args.intermediate) + row : nullptr;

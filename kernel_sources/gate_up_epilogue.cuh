@@ -64,6 +64,7 @@ template <class Config, class Gemm> struct GateUpEpilogue {
     {
         constexpr int groups = channels / 16;
         static_assert(channels % 16 == 0, "whole NVFP4 blocks");
+#pragma unroll 1 // registers are short: the main loop's sums are alive
         for (int i = thread; i < tile.num_tokens * groups; i += num_threads) {
             int token = i / groups, local = i % groups * 16, channel = first_channel + local;
             if (channel >= Config::intermediate) continue;

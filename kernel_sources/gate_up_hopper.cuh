@@ -26,6 +26,7 @@ template <class Config> struct GateUpHopper {
 
     __device__ static void finish(const Gemm &gemm, float *staging, const Tile &tile, int row_block, const mj_gate_up_args &args)
     {
+#pragma unroll 1
         for (int idx = 0; idx * Gemm::chunk_tokens < tile.num_tokens; idx++) {
             Tile chunk = Gemm::chunk_of(tile, idx);
             Epilogue::stage(typename Gemm::Chunk{gemm, idx}, staging, chunk, row_block * group_channels, args);
@@ -50,13 +51,14 @@ template <class Config> struct GateUpHopper {
         };
         if (Gemm::is_producer()) {
             Gemm::enter_producer();
-            for (int idx = static_cast<int>(blockIdx.x); idx < num_tiles; idx += static_cast<int>(gridDim.x)) {
-                fill(gemm, tile_of(idx), args);
+            for (TileWalk walk; !walk.ends(num_tiles); walk.advance()) {
+                if (walk.tile_idx() < num_tiles) fill(gemm, tile_of(walk.tile_idx()), args);
             }
         } else {
             Gemm::enter_consumer();
-            for (int idx = static_cast<int>(blockIdx.x); idx < num_tiles; idx += static_cast<int>(gridDim.x)) {
-                Tile tile = tile_of(idx);
+            for (TileWalk walk; !walk.ends(num_tiles); walk.advance()) {
+                if (walk.tile_idx() >= num_tiles) continue;
+                Tile tile = tile_of(walk.tile_idx());
                 int row_block = tile.row_tile * Gemm::row_blocks + Gemm::group();
                 bool active = row_block < Epilogue::num_row_blocks;
                 gemm.template multiply<Config::hidden>(tile.num_tokens, active);

@@ -20,8 +20,9 @@ template <class Config> struct GateUpPortable {
                                                                args.num_local_experts, num_row_tiles);
         int num_tiles = shared.first_tile[args.num_local_experts];
         Gemm gemm;
-        for (int idx = static_cast<int>(blockIdx.x); idx < num_tiles; idx += static_cast<int>(gridDim.x)) {
-            Tile tile = find_tile<Config::block_tokens>(idx, shared.first_tile, args.expert_offsets, args.num_local_experts);
+        for (TileWalk walk; !walk.ends(num_tiles); walk.advance()) {
+            if (walk.tile_idx() >= num_tiles) continue;
+            Tile tile = find_tile<Config::block_tokens>(walk.tile_idx(), shared.first_tile, args.expert_offsets, args.num_local_experts);
             for (int n = static_cast<int>(threadIdx.x); n < Config::block_tokens; n += Config::num_threads) {
                 const uint8_t *row = nullptr;
                 if (n < tile.num_tokens) {

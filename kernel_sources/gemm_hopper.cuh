@@ -32,8 +32,8 @@ template <class Config> struct GemmHopper {
     static constexpr int rows_per_thread = (block_tokens + copied_rows - 1) / copied_rows;
     // With four warpgroups of products registers are short: those that copy hand over what they do not need.
     static constexpr bool moves_registers = producer_threads == group_threads && row_blocks == 4;
-    // With fewer, a warpgroup dequantises its next block while its products are on their way.
-    static constexpr bool overlaps = row_blocks < 4;
+    // Where there are enough, a warpgroup dequantises its next block while its products are on their way.
+    static constexpr bool overlaps = block_tokens < 128;
     static constexpr int token_row_bytes = MJ_BLOCK_COLUMNS * 2, token_block_bytes = block_tokens * token_row_bytes;
     static constexpr int token_bytes = column_blocks * token_block_bytes;    // of a stage
     static constexpr int weight_bytes = row_blocks * column_blocks * MJ_BLOCK_BYTES;

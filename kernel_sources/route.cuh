@@ -8,14 +8,19 @@ namespace moejit {
 template <class Config> struct Route {
     static constexpr int num_threads = Config::num_threads, num_warps = num_threads / 32;
 
-    // Where this CTA's matches of the chunk go: positions before this thread's, and the total, through shared memory.
-    __device__ static int rank_in_chunk(bool match, int *warp_counts, int &total)
+    static constexpr int chunk_pairs = 8; // neighbouring pairs of a thread, in the pass that writes
+
+    // Matches of the threads before this one, and the total, through shared memory.
+    __device__ static int rank_in_block(int matches, int *warp_counts, int &total)
     {
-        unsigned votes = __ballot_sync(0xffffffffu, match);
-        int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
-        if (lane == 0) warp_counts[warp] = __popc(votes);
+        int lane = threadIdx.x % 32, warp = threadIdx.x / 32, sum = matches;
+        for (int distance = 1; distance < 32; distance *= 2) {
+            int below = __shfl_up_sync(0xffffffffu, sum, distance);
+            sum += lane >= distance ? below : 0;
+        }
+        if (lane == 31) warp_counts[warp] = sum;
         __syncthreads();
-        int before = __popc(votes & ((1u << lane) - 1u));
+        int before = sum - matches;
         total = 0;
         for (int w = 0; w < num_warps; w++) {
             before += w < warp ? warp_counts[w] : 0;
@@ -31,6 +36,7 @@ template <class Config> struct Route {
         int expert = static_cast<int>(blockIdx.x), num_experts = args.num_local_experts;
         int num_pairs = live_token_count(args.live_tokens, args.num_tokens) * args.top_k;
         int num_lower = 0, num_equal = 0; // of this thread
+#pragma unroll 8
         for (int pair = static_cast<int>(threadIdx.x); pair < num_pairs; pair += num_threads) {
             int local = local_expert(args.expert_ids[pair], args.local_expert_offset, num_experts);
             num_lower += local >= 0 && local < expert;
@@ -43,12 +49,17 @@ template <class Config> struct Route {
             if (expert == num_experts - 1) args.expert_offsets[num_experts] = position + num_mine;
         }
         if (num_mine == 0) return;
-        for (int first = 0; first < num_pairs; first += num_threads) {
-            int pair = first + static_cast<int>(threadIdx.x), total;
-            bool match = pair < num_pairs &&
-                         local_expert(args.expert_ids[pair], args.local_expert_offset, num_experts) == expert;
-            int rank = rank_in_chunk(match, warp_counts, total);
-            if (match) args.sorted_pairs[position + rank] = pair;
+        for (int first = 0; first < num_pairs; first += num_threads * chunk_pairs) {
+            int begin = first + static_cast<int>(threadIdx.x) * chunk_pairs, total;
+            uint32_t matches = 0;
+#pragma unroll
+            for (int i = 0; i < chunk_pairs; i++) {
+                bool match = begin + i < num_pairs &&
+                             local_expert(args.expert_ids[begin + i], args.local_expert_offset, num_experts) == expert;
+                matches |= static_cast<uint32_t>(match) << i;
+            }
+            int rank = rank_in_block(__popc(matches), warp_counts, total);
+            for (; matches != 0; matches &= matches - 1) args.sorted_pairs[position + rank++] = begin + __ffs(matches) - 1;
             position += total;
         }
     }

@@ -5,6 +5,20 @@
 
 namespace moejit {
 
+// The tiles of a CTA: one in each wave of as many tiles as there are CTAs. The next wave begins one CTA further on, because
+// tiles of a kind (an expert's last, with few tokens) would otherwise meet the same CTAs in every wave.
+struct TileWalk {
+    int wave_start = 0, slot = static_cast<int>(blockIdx.x);
+
+    __device__ __forceinline__ bool ends(int num_tiles) const { return wave_start >= num_tiles; }
+    __device__ __forceinline__ int tile_idx() const { return wave_start + slot; }
+    __device__ __forceinline__ void advance()
+    {
+        wave_start += static_cast<int>(gridDim.x);
+        slot = slot + 1 == static_cast<int>(gridDim.x) ? 0 : slot + 1;
+    }
+};
+
 struct Tile {
     int expert;
     int row_tile;

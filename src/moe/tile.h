@@ -17,7 +17,7 @@ struct mj_tile {
 #define MJ_NUM_TILES 9
 extern const struct mj_tile mj_tiles[MJ_NUM_TILES];
 
-// The family's tile for T tokens: the narrowest that holds the tokens of an average expert.
+// The family's tile for T tokens: the narrowest that holds the tokens of an average expert, or (Hopper) twice as many.
 int mj_tile_choose(const struct mj_problem *problem, moejit_family family, int num_tokens);
 
 // The family that serves an arch best, and whether it can run there.

@@ -110,6 +110,28 @@ static void tiles_follow_the_tokens_of_an_expert(void **state) {
     assert_int_equal(mj_tile_choose(&problem, MOEJIT_FAMILY_PORTABLE, 65), 2);
     assert_int_equal(mj_tile_choose(&problem, MOEJIT_FAMILY_PORTABLE, 256), 3);
     assert_int_equal(mj_tile_choose(&problem, MOEJIT_FAMILY_PORTABLE, 65536), 4);
+    assert_int_equal(mj_tile_choose(&problem, MOEJIT_FAMILY_HOPPER, 16), 5); // twice the average fits
+    assert_int_equal(mj_tile_choose(&problem, MOEJIT_FAMILY_HOPPER, 17), 6);
+    assert_int_equal(mj_tile_choose(&problem, MOEJIT_FAMILY_HOPPER, 33), 7);
+    assert_int_equal(mj_tile_choose(&problem, MOEJIT_FAMILY_HOPPER, 129), 8);
+    assert_int_equal(mj_tile_choose(&problem, MOEJIT_FAMILY_HOPPER, 65536), 8);
+    assert_string_equal(mj_tiles[5].name, "hopper_64x8x128");
+}
+
+static void a_family_runs_where_its_instructions_are(void **state) {
+    (void)state;
+    assert_int_equal(mj_family_best("sm_90a"), MOEJIT_FAMILY_HOPPER);
+    assert_int_equal(mj_family_best("sm_80"), MOEJIT_FAMILY_PORTABLE);
+    assert_int_equal(mj_family_best("sm_100a"), MOEJIT_FAMILY_PORTABLE);
+    assert_true(mj_family_runs_on(MOEJIT_FAMILY_PORTABLE, "sm_90a"));
+    assert_false(mj_family_runs_on(MOEJIT_FAMILY_HOPPER, "sm_120a"));
+    for (int tile = 0; tile < MJ_NUM_TILES; tile++) {
+        assert_int_equal(moejit_tile_runs_on(tile, "sm_90a"), 1);
+        assert_int_equal(moejit_tile_runs_on(tile, "sm_89"), mj_tiles[tile].family == MOEJIT_FAMILY_PORTABLE);
+    }
+    assert_int_equal(moejit_tile_runs_on(-1, "sm_90a"), 0);
+    assert_int_equal(moejit_tile_runs_on(MJ_NUM_TILES, "sm_90a"), 0);
+    assert_int_equal(moejit_tile_runs_on(0, NULL), 0);
 }
 
 static void the_ordered_workspace_keeps_its_cap(void **state) {
@@ -136,6 +158,7 @@ int main(void) {
         cmocka_unit_test(combinations_that_mean_nothing_are_refused),
         cmocka_unit_test(struct_sizes_of_other_versions_are_read),
         cmocka_unit_test(tiles_follow_the_tokens_of_an_expert),
+        cmocka_unit_test(a_family_runs_where_its_instructions_are),
         cmocka_unit_test(the_ordered_workspace_keeps_its_cap),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -2,10 +2,10 @@
 # Numerics of the covering table on the emulator, and: every deterministic layer has the bits that an H100 gave.
 # digests_sm_90a.txt was written on an H100 80GB (driver 580.159.04, CUDA 13.0) by `tools/gpu_check.sh numerics`.
 #
-#     fidelity.sh test_kernels FIRST STEP
+#     fidelity.sh test_kernels FIRST STEP [hopper]
 set -euo pipefail
 golden="$(cd "$(dirname "$0")" && pwd)/digests_sm_90a.txt"
-output=$("$1" "$2" "$3" digests) || {
+output=$("$@" digests) || {
     echo "$output"
     exit 1
 }

@@ -17,7 +17,7 @@ static const char help[] =
     "tensor\n"
     "  --tokens N               0 to 65536 (default 16)\n"
     "  --tile T                 one of 64x8x64, 64x16x64, 64x32x64, 128x64x64, 128x128x64; on sm_90a also\n"
-    "                           hopper_64x8x128, hopper_128x16x128, hopper_128x64x64, hopper_256x128x64\n"
+    "                           hopper_64x8x128, hopper_128x16x128, hopper_256x64x64, hopper_256x128x64\n"
     "                           (default: by tokens per expert)\n"
     "  --routing R              uniform, skewed, none (default uniform)\n"
     "  --exact                  data whose sums are exact: an f32 output must match to the bit\n"
