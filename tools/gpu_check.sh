@@ -30,6 +30,7 @@ for p in $parts; do
     case "$p" in
     numerics)
         part kernels $bin/test_kernels 0 1 digests
+        part kernels-hopper $bin/test_kernels 0 1 digests hopper
         grep '^case .* digest' "$OUT/kernels.log" >"$OUT/digests_sm_90a.txt"
         part kernel-all $bin/moejit run --kernel all --hidden 1152 --intermediate 832 --experts 16 --top-k 6 --tokens 97 --check-rows 24
         ;;
