@@ -123,7 +123,7 @@ typedef enum moejit_sum {
     MOEJIT_SUM_DEFAULT = 0,         // resolved when the plan is made, see moejit_plan_sum; atomic for now
     MOEJIT_SUM_ATOMIC = 1,          // adds into the output in arrival order
     MOEJIT_SUM_DETERMINISTIC = 2,   // same plan, same call: same bits; f32 partial sums, rounded once
-    MOEJIT_SUM_BATCH_INVARIANT = 3, // not offered yet
+    MOEJIT_SUM_BATCH_INVARIANT = 3, // the same, and a row's bits do not depend on the other rows or on their number
 } moejit_sum;
 
 // What is computed. Formulas and formats: docs/numerics.md.
@@ -260,7 +260,7 @@ typedef struct moejit_plan_options {
     size_t struct_size;
     int32_t max_num_tokens;    // 1 .. 65536
     int32_t tile;              // 0: choose by tokens per expert; else 1 + the index of moejit_tile_name's list
-    size_t partials_cap_bytes; // deterministic sum: cap of its workspace; 0: 256 MiB
+    size_t partials_cap_bytes; // deterministic and batch-invariant sum: cap of its workspace; 0: 256 MiB
     moejit_progress_fn progress;
     void *progress_user;
     moejit_family family; // of gate_up and down; a forced tile must belong to it

@@ -131,13 +131,6 @@ static moejit_status check_combinations(const moejit_layer *layer, struct mj_err
             error, MOEJIT_STATUS_INVALID_ARGUMENT,
             "layer has per_expert_intermediate_scale = 1, but bf16 activations take no intermediate_scale");
     }
-    if (layer->sum == MOEJIT_SUM_BATCH_INVARIANT) {
-        return mj_error_set(
-            error, MOEJIT_STATUS_UNSUPPORTED,
-            "layer has sum = BATCH_INVARIANT (3), which moejit %s does not offer yet; DETERMINISTIC (2) gives "
-            "the same bits for the same plan and call",
-            moejit_version());
-    }
     return MOEJIT_STATUS_OK;
 }
 
@@ -156,7 +149,10 @@ moejit_status mj_problem_create(struct mj_problem *problem, const moejit_layer *
     if (status != MOEJIT_STATUS_OK) return status;
     problem->gated = layer->activation != MOEJIT_ACTIVATION_RELU2;
     problem->gate_up_rows = layer->intermediate * (problem->gated ? 2 : 1);
-    problem->sum = layer->sum == MOEJIT_SUM_DETERMINISTIC ? MJ_SUM_ORDERED : MJ_SUM_ATOMIC;
+    // Every tile of a family walks K in the same order, 16 at a time, and none splits it: so the ordered sum serves
+    // both.
+    bool ordered = layer->sum == MOEJIT_SUM_DETERMINISTIC || layer->sum == MOEJIT_SUM_BATCH_INVARIANT;
+    problem->sum = ordered ? MJ_SUM_ORDERED : MJ_SUM_ATOMIC;
     return MOEJIT_STATUS_OK;
 }
 

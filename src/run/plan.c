@@ -155,7 +155,8 @@ size_t moejit_plan_workspace_bytes(const moejit_plan *plan) {
 }
 
 moejit_sum moejit_plan_sum(const moejit_plan *plan) {
-    return plan != NULL && plan->problem.sum == MJ_SUM_ORDERED ? MOEJIT_SUM_DETERMINISTIC : MOEJIT_SUM_ATOMIC;
+    if (plan == NULL || plan->problem.sum == MJ_SUM_ATOMIC) return MOEJIT_SUM_ATOMIC;
+    return plan->problem.layer.sum; // the default is atomic
 }
 
 int32_t moejit_plan_num_kernels(const moejit_plan *plan) {

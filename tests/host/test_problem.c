@@ -72,10 +72,19 @@ static void combinations_that_mean_nothing_are_refused(void **state) {
     layer.intermediate = 80;
     refused(&layer, MOEJIT_STATUS_INVALID_ARGUMENT,
             "layer has intermediate = 80, row order INTERLEAVED_64 needs a multiple of 64");
-    layer = good_layer();
-    layer.sum = MOEJIT_SUM_BATCH_INVARIANT;
-    char reason[512];
-    assert_int_equal(moejit_layer_supported(&layer, NULL, reason, sizeof(reason)), MOEJIT_STATUS_UNSUPPORTED);
+}
+
+static void sums_are_resolved(void **state) {
+    (void)state;
+    static const enum mj_sum expected[] = {MJ_SUM_ATOMIC, MJ_SUM_ATOMIC, MJ_SUM_ORDERED, MJ_SUM_ORDERED};
+    for (int sum = MOEJIT_SUM_DEFAULT; sum <= MOEJIT_SUM_BATCH_INVARIANT; sum++) {
+        struct mj_problem problem;
+        struct mj_error error;
+        moejit_layer layer = good_layer();
+        layer.sum = (moejit_sum)sum;
+        assert_int_equal(mj_problem_create(&problem, &layer, &error), MOEJIT_STATUS_OK);
+        assert_int_equal(problem.sum, expected[sum]);
+    }
 }
 
 static void struct_sizes_of_other_versions_are_read(void **state) {
@@ -157,6 +166,7 @@ int main(void) {
         cmocka_unit_test(values_out_of_range_are_named),
         cmocka_unit_test(combinations_that_mean_nothing_are_refused),
         cmocka_unit_test(struct_sizes_of_other_versions_are_read),
+        cmocka_unit_test(sums_are_resolved),
         cmocka_unit_test(tiles_follow_the_tokens_of_an_expert),
         cmocka_unit_test(a_family_runs_where_its_instructions_are),
         cmocka_unit_test(the_ordered_workspace_keeps_its_cap),

@@ -23,7 +23,7 @@ static void *upload(struct rig *rig, const void *data, size_t bytes) {
 static bool upload_all(struct rig *rig) {
     const struct layer_data *data = &rig->data;
     const moejit_layer *layer = &data->problem.layer;
-    size_t pairs = (size_t)RIG_MAX_TOKENS * (size_t)layer->top_k, experts = (size_t)layer->num_local_experts;
+    size_t pairs = (size_t)rig->data.num_tokens * (size_t)layer->top_k, experts = (size_t)layer->num_local_experts;
     int64_t hidden = layer->hidden;
     moejit_forward_args *args = &rig->args;
     rig->checkpoint = (moejit_checkpoint){sizeof(rig->checkpoint), upload(rig, data->gate_up, data->gate_up_bytes),
@@ -31,14 +31,14 @@ static bool upload_all(struct rig *rig) {
                                           upload(rig, data->down, data->down_bytes),
                                           upload(rig, data->down_scale, data->down_scale_bytes)};
     moejit_forward_args_init(args);
-    args->num_tokens = RIG_MAX_TOKENS;
-    args->x = (moejit_tensor){upload(rig, data->x, data->x_bytes), MOEJIT_DTYPE_BF16, RIG_MAX_TOKENS, hidden, 0};
+    args->num_tokens = rig->data.num_tokens;
+    args->x = (moejit_tensor){upload(rig, data->x, data->x_bytes), MOEJIT_DTYPE_BF16, rig->data.num_tokens, hidden, 0};
     args->expert_ids = upload(rig, data->expert_ids, pairs * 4);
     args->router_weights = upload(rig, data->router_weights, pairs * 4);
     args->gate_up_alpha = upload(rig, data->gate_up_alpha, data->gate_up_alpha_count * 4);
     args->down_alpha = upload(rig, data->down_alpha, experts * 4);
-    args->output = (moejit_tensor){upload(rig, NULL, (size_t)RIG_MAX_TOKENS * (size_t)hidden * 4), layer->output_dtype,
-                                   RIG_MAX_TOKENS, hidden, 0};
+    args->output = (moejit_tensor){upload(rig, NULL, (size_t)rig->data.num_tokens * (size_t)hidden * 4),
+                                   layer->output_dtype, rig->data.num_tokens, hidden, 0};
     return rig->num_memory == 10;
 }
 
@@ -64,7 +64,7 @@ moejit_status rig_create(struct rig *rig, struct gpu *gpu, const moejit_layer *l
     }
     moejit_plan_options plan_options;
     moejit_plan_options_init(&plan_options);
-    plan_options.max_num_tokens = RIG_MAX_TOKENS;
+    plan_options.max_num_tokens = rig->data.num_tokens;
     if (status == MOEJIT_STATUS_OK) status = moejit_plan_create(rig->context, layer, &plan_options, &rig->plan);
     moejit_executor_options executor_options;
     moejit_executor_options_init(&executor_options);
@@ -93,12 +93,12 @@ moejit_status rig_forward(struct rig *rig) {
 }
 
 bool rig_output(struct rig *rig, float *output) {
-    size_t bytes = (size_t)RIG_MAX_TOKENS * (size_t)rig->data.problem.layer.hidden * sizeof(float);
+    size_t bytes = (size_t)rig->data.num_tokens * (size_t)rig->data.problem.layer.hidden * sizeof(float);
     return gpu_download(rig->gpu, output, rig->args.output.data, bytes);
 }
 
 bool rig_fill_output(struct rig *rig, float value) {
-    size_t count = (size_t)RIG_MAX_TOKENS * (size_t)rig->data.problem.layer.hidden;
+    size_t count = (size_t)rig->data.num_tokens * (size_t)rig->data.problem.layer.hidden;
     float *values = malloc(count * sizeof(float));
     if (values == NULL) return false;
     for (size_t i = 0; i < count; i++) values[i] = value;

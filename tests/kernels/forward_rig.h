@@ -5,12 +5,12 @@
 #include "gpu.h"
 #include "layer_data.h"
 
-#define RIG_MAX_TOKENS 8
+#define RIG_MAX_TOKENS 8 // of the contract's tests
 
 struct rig {
     struct gpu *gpu;
     moejit_context *context;
-    struct layer_data data; // of RIG_MAX_TOKENS tokens
+    struct layer_data data; // its tokens are the most that the plan takes
     moejit_weights *weights;
     moejit_plan *plan;
     moejit_executor *executor;
@@ -18,7 +18,7 @@ struct rig {
     void *memory[16]; // device
     int num_memory;
     moejit_checkpoint checkpoint;
-    moejit_forward_args args; // f32 output of RIG_MAX_TOKENS rows
+    moejit_forward_args args; // f32 output, a row for each token
 };
 
 // H 64, I 32, 4 experts, 2 chosen, bf16 activations, f32 output.
@@ -27,7 +27,7 @@ moejit_layer rig_layer(void);
 moejit_status rig_create(struct rig *rig, struct gpu *gpu, const moejit_layer *layer, const struct layer_data *data);
 void rig_destroy(struct rig *rig);
 moejit_status rig_forward(struct rig *rig); // and waits
-// The output's rows, f32 [RIG_MAX_TOKENS, H].
+// The output's rows, f32 [tokens, H].
 bool rig_output(struct rig *rig, float *output);
 bool rig_fill_output(struct rig *rig, float value);
 

@@ -175,12 +175,12 @@ static bool take(struct run_options *options, int option, const char *value) {
 static void describe(const struct layer_case *what, char *text, size_t bytes) {
     static const char *const activations[] = {"swiglu", "swiglu-oai", "geglu", "relu2"};
     static const char *const dtypes[] = {"none", "bf16", "f16", "f32"};
+    static const char *const sums[] = {"atomic", "atomic", "deterministic", "batch-invariant"};
     const moejit_layer *layer = &what->layer;
     snprintf(text, bytes, "H %d I %d E %d K %d T %d %s %s %s %s%s%s", layer->hidden, layer->intermediate,
              layer->num_local_experts, layer->top_k, what->num_tokens, activations[layer->activation],
              layer->activation_format == MOEJIT_FORMAT_NVFP4 ? "nvfp4" : "bf16", dtypes[layer->output_dtype],
-             layer->sum == MOEJIT_SUM_DETERMINISTIC ? "deterministic" : "atomic", what->tile > 0 ? " " : "",
-             what->tile > 0 ? moejit_tile_name(what->tile - 1) : "");
+             sums[layer->sum], what->tile > 0 ? " " : "", what->tile > 0 ? moejit_tile_name(what->tile - 1) : "");
 }
 
 static void print_result(const struct layer_case *what, const struct layer_result *result, bool json) {

@@ -16,7 +16,7 @@ const char layer_options_help[] =
     "  --bias T                 none, bf16 or f32, for both projections\n"
     "  --row-order O            gate-up, up-gate, alternating, interleaved-64\n"
     "  --scale-layout L         linear or 128x4\n"
-    "  --sum S                  default, atomic, deterministic\n"
+    "  --sum S                  default, atomic, deterministic, batch-invariant\n"
     "  --split-alpha            gate and up have a global scale each\n"
     "  --per-expert-scale       each expert has its own scale for the intermediate\n"
     "  --router-weight-on-input\n";
