@@ -21,8 +21,17 @@ template <class Config> struct DownHopper {
             [&](int token) { return static_cast<int64_t>(tile.first_position + token) * Config::intermediate * 2; });
     }
 
-    __device__ static void finish(const Gemm &gemm, float *staging, const Tile &tile, int row_block, const mj_down_args &args)
+    __device__ static int row_block_of(const Tile &tile, const mj_down_args &args)
     {
+        return args.first_row_block + tile.row_tile * Gemm::row_blocks + Gemm::group();
+    }
+
+    __device__ static void finish(const Gemm &gemm, typename Gemm::Shared &shared, const mj_down_args &args)
+    {
+        float *staging = shared.staging[Gemm::group()];
+        Gemm::group_barrier(); // the tile was noted by one thread
+        const Tile tile = shared.tiles[Gemm::group()];
+        int row_block = row_block_of(tile, args);
 #pragma unroll 1
         for (int idx = 0; idx * Gemm::chunk_tokens < tile.num_tokens; idx++) {
             Tile chunk = Gemm::chunk_of(tile, idx);
@@ -58,10 +67,11 @@ template <class Config> struct DownHopper {
             for (TileWalk walk; !walk.ends(num_tiles); walk.advance()) {
                 if (walk.tile_idx() >= num_tiles) continue;
                 Tile tile = tile_of(walk.tile_idx());
-                int row_block = args.first_row_block + tile.row_tile * Gemm::row_blocks + Gemm::group();
+                int row_block = row_block_of(tile, args);
                 bool active = row_block < end_block;
+                if (Gemm::group_thread() == 0) shared.tiles[Gemm::group()] = tile;
                 gemm.template multiply<Config::intermediate>(tile.num_tokens, active);
-                if (active) finish(gemm, shared.staging[Gemm::group()], tile, row_block, args);
+                if (active) finish(gemm, shared, args);
             }
         }
     }

@@ -24,8 +24,17 @@ template <class Config> struct GateUpHopper {
                                            });
     }
 
-    __device__ static void finish(const Gemm &gemm, float *staging, const Tile &tile, int row_block, const mj_gate_up_args &args)
+    __device__ static int row_block_of(const Tile &tile)
     {
+        return tile.row_tile * Gemm::row_blocks + Gemm::group();
+    }
+
+    __device__ static void finish(const Gemm &gemm, typename Gemm::Shared &shared, const mj_gate_up_args &args)
+    {
+        float *staging = shared.staging[Gemm::group()];
+        Gemm::group_barrier(); // the tile was noted by one thread
+        const Tile tile = shared.tiles[Gemm::group()];
+        int row_block = row_block_of(tile);
 #pragma unroll 1
         for (int idx = 0; idx * Gemm::chunk_tokens < tile.num_tokens; idx++) {
             Tile chunk = Gemm::chunk_of(tile, idx);
@@ -59,10 +68,11 @@ template <class Config> struct GateUpHopper {
             for (TileWalk walk; !walk.ends(num_tiles); walk.advance()) {
                 if (walk.tile_idx() >= num_tiles) continue;
                 Tile tile = tile_of(walk.tile_idx());
-                int row_block = tile.row_tile * Gemm::row_blocks + Gemm::group();
+                int row_block = row_block_of(tile);
                 bool active = row_block < Epilogue::num_row_blocks;
+                if (Gemm::group_thread() == 0) shared.tiles[Gemm::group()] = tile;
                 gemm.template multiply<Config::hidden>(tile.num_tokens, active);
-                if (active) finish(gemm, shared.staging[Gemm::group()], tile, row_block, args);
+                if (active) finish(gemm, shared, args);
             }
         }
     }

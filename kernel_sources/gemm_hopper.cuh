@@ -54,6 +54,7 @@ template <class Config> struct GemmHopper {
     // Dynamic shared memory, its start aligned to 1024: the ring, then this, then first_tile[num_experts + 1].
     struct Shared {
         float staging[row_blocks][chunk_tokens * staging_stride];
+        Tile tiles[row_blocks]; // of each warpgroup: kept here during the main loop, for registers are short
         uint64_t filled[num_stages], drained[num_stages];
         int thread_sums[num_threads];
         int first_tile[1];

@@ -67,7 +67,8 @@ static int hopper_shared_bytes(const struct mj_tile *tile) {
     int stage = column_blocks * (row_blocks * MJ_BLOCK_BYTES + tile->block_tokens * MJ_BLOCK_COLUMNS * 2);
     int chunk_tokens = tile->block_tokens < 32 ? tile->block_tokens : 32;
     int staging = row_blocks * chunk_tokens * (MJ_BLOCK_ROWS + 4) * 4;
-    return tile->num_stages * ((stage + 1023) / 1024 * 1024 + 16) + staging;
+    int tiles = row_blocks * 16;
+    return tile->num_stages * ((stage + 1023) / 1024 * 1024 + 16) + tiles + staging;
 }
 
 int mj_tile_shared_bytes(const struct mj_tile *tile, int num_local_experts) {
