@@ -35,8 +35,9 @@ template <class Config> struct GateUpHopper {
         Gemm::group_barrier(); // the tile was noted by one thread
         const Tile tile = shared.tiles[Gemm::group()];
         int row_block = row_block_of(tile);
-#pragma unroll 1
-        for (int idx = 0; idx * Gemm::chunk_tokens < tile.num_tokens; idx++) {
+#pragma unroll // so that registers of sums are free once staged
+        for (int idx = 0; idx < Config::block_tokens / Gemm::chunk_tokens; idx++) {
+            if (idx * Gemm::chunk_tokens >= tile.num_tokens) break;
             Tile chunk = Gemm::chunk_of(tile, idx);
             Epilogue::stage(typename Gemm::Chunk{gemm, idx}, staging, chunk, row_block * group_channels, args);
             Gemm::group_barrier();
