@@ -32,10 +32,9 @@ template <class Config> struct GemmHopper {
     static constexpr int rows_per_thread = (block_tokens + copied_rows - 1) / copied_rows;
     // With four warpgroups of products registers are short: those that copy hand over what they do not need.
     static constexpr bool moves_registers = producer_threads == group_threads && row_blocks == 4;
-    // A warpgroup dequantises its next block while its products are on their way; or, where that would spill, waits for two at a
-    // time and leaves the tensor cores to the other warpgroups.
-    static constexpr bool overlaps = block_tokens != 128 && block_tokens != 16;
-    static constexpr int products = overlaps ? 4 : 2; // wgmma of 16 columns between two waits
+    // A warpgroup dequantises its next block while its products are on their way; or, where a second set of registers would spill,
+    // waits at once and leaves the tensor cores to the others.
+    static constexpr bool overlaps = block_tokens != 16 && block_tokens < 128;
     static constexpr int token_row_bytes = MJ_BLOCK_COLUMNS * 2, token_block_bytes = block_tokens * token_row_bytes;
     static constexpr int token_bytes = column_blocks * token_block_bytes;    // of a stage
     static constexpr int weight_bytes = row_blocks * column_blocks * MJ_BLOCK_BYTES;
@@ -209,7 +208,7 @@ template <class Config> struct GemmHopper {
     template <int reduced, int width> __device__ __forceinline__ void multiply_at()
     {
         constexpr int all_blocks = (reduced + MJ_BLOCK_COLUMNS - 1) / MJ_BLOCK_COLUMNS;
-        uint32_t a[overlaps ? 2 : 1][products][4];
+        uint32_t a[overlaps ? 2 : 1][4][4];
         int last_stage = -1; // of the products under way
 #pragma unroll 1
         for (int block = 0; block + 1 < all_blocks; block += 2) {
@@ -227,7 +226,7 @@ template <class Config> struct GemmHopper {
     // Block b of the stage at the cursor; last: it leaves the stage. The products of the block before end meanwhile, and their
     // stage is given back.
     template <int width, int b, bool last>
-    __device__ __forceinline__ void consume(uint32_t (&a)[products][4], int &last_stage)
+    __device__ __forceinline__ void consume(uint32_t (&a)[4][4], int &last_stage)
     {
         uint32_t tokens = ring + cursor.stage * stage_bytes;
         uint32_t weights = tokens + token_bytes + (group() * column_blocks + b) * MJ_BLOCK_BYTES;
@@ -235,26 +234,22 @@ template <class Config> struct GemmHopper {
             mbarrier_wait(filled + cursor.stage * 8, cursor.parity);
             fence_proxy_async(); // token rows came by cp.async, and wgmma reads them through the asynchronous proxy
         }
-        uint32_t codes[4], scales[2];
-        load_weights(codes, scales, weights);
-#pragma unroll
-        for (int k = 0; k < 4; k += products) {
-#pragma unroll
-            for (int i = 0; i < products; i++) dequantise(a[i], codes[k + i], scales[(k + i) / 2], (k + i) % 2);
-            if constexpr (overlaps) {
-                wgmma_wait<0>();
-                if (b == 0 && last_stage >= 0) release(last_stage);
-            }
-            pin_sums<width>();
-            wgmma_fence();
-#pragma unroll
-            for (int i = 0; i < products; i++) {
-                wgmma_bf16<width>(sums, a[i], wgmma_descriptor(tokens + b * token_block_bytes) + (k + i) * (32 >> 4));
-            }
-            wgmma_commit();
-            if constexpr (!overlaps) wgmma_wait<0>();
+        load_and_dequantise(a, weights);
+        if constexpr (overlaps) {
+            wgmma_wait<0>();
+            if (b == 0 && last_stage >= 0) release(last_stage);
         }
-        if constexpr (!overlaps && last) release(cursor.stage);
+        pin_sums<width>();
+        wgmma_fence();
+#pragma unroll
+        for (int k = 0; k < 4; k++) {
+            wgmma_bf16<width>(sums, a[k], wgmma_descriptor(tokens + b * token_block_bytes) + k * (32 >> 4));
+        }
+        wgmma_commit();
+        if constexpr (!overlaps) {
+            wgmma_wait<0>();
+            if constexpr (last) release(cursor.stage);
+        }
         last_stage = cursor.stage;
         if constexpr (last) cursor.advance();
     }
@@ -269,11 +264,14 @@ template <class Config> struct GemmHopper {
     }
 
     // What this lane multiplies of a packed block: a warp has an m16 tile.
-    __device__ __forceinline__ static void load_weights(uint32_t (&codes)[4], uint32_t (&scales)[2], uint32_t block)
+    __device__ __forceinline__ static void load_and_dequantise(uint32_t (&a)[4][4], uint32_t block)
     {
         int lane = threadIdx.x % 32, tile = threadIdx.x / 32 % 4;
+        uint32_t codes[4], scales[2];
         load_shared_16(codes, block + (tile * 32 + lane) * 16);
         load_shared_8(scales, block + MJ_BLOCK_CODE_BYTES + (tile * 8 + lane / 4) * 8);
+#pragma unroll
+        for (int k = 0; k < 4; k++) dequantise(a[k], codes[k], scales[k / 2], k % 2);
     }
 
     // The sums of tokens [chunk * chunk_tokens, ...), for the epilogue: as GemmPortable::for_each_sum, of the warpgroup's rows
