@@ -20,7 +20,7 @@ typedef unsigned long long uint64_t;
 #endif
 
 // Counted up when an argument struct, the packed layout or the meaning of a Config field changes; part of every unit.
-#define MJ_ABI_VERSION 1
+#define MJ_ABI_VERSION 2
 
 enum mj_activation { MJ_ACTIVATION_SWIGLU, MJ_ACTIVATION_SWIGLU_OAI, MJ_ACTIVATION_GEGLU, MJ_ACTIVATION_RELU2 };
 enum mj_format { MJ_FORMAT_BF16, MJ_FORMAT_NVFP4 };
@@ -29,31 +29,31 @@ enum mj_row_order { MJ_ROWS_GATE_UP, MJ_ROWS_UP_GATE, MJ_ROWS_GATE_UP_ALTERNATIN
 enum mj_scale_layout { MJ_SCALES_LINEAR, MJ_SCALES_128X4 };
 enum mj_sum { MJ_SUM_ATOMIC, MJ_SUM_ORDERED };
 
-// ---- Packed weights, layout 1: mma.sync m16n8k16 A fragments ------------------------------------------------------------
+// ---- Packed weights, layout 2: mma.sync m16n8k16 A fragments ------------------------------------------------------------
 //
 // One expert's matrix of R rows by C columns (C is the reduced dimension) is cut into blocks of 64 rows by 64 columns. Row
 // blocks follow each other, and inside one its column blocks, so that a tile of 64 rows is one contiguous stream over the
 // reduction. Rows and columns beyond the matrix are packed as zeros.
 //
 //     expert[e] -> row_block[ceil(R / 64)] -> column_block[ceil(C / 64)] -> 2304 bytes:
-//         codes  [4 m16 tiles][32 lanes][4 k16 steps] 32-bit words      2048 bytes
-//         scales [4 m16 tiles][8 row pairs][4 k16 steps][2] bytes        256 bytes
+//         codes  [4 m16 tiles][32 lanes][4 k16 steps] 32-bit words            2048 bytes
+//         scales [4 m16 tiles][8 row pairs][2 pairs of k16 steps] 32-bit words 256 bytes
 //
 // Lane l of m16 tile m holds in its word s the eight A values of step s that mma.sync wants from it (PTX ISA, "Matrix
 // Fragments for mma.m16n8k16"): registers 0..3 are (row r, columns c and c + 1), (r + 8, c..), (r, c + 8..), (r + 8, c + 8..)
-// with r = l / 4 and c = 2 * (l % 4). In each 16-bit half of the word (low half: the even column) register i's e2m1 code has
-//     i = 0: sign at bit 15, magnitude at bits 8..6      i = 1: sign at bit 12, magnitude at bits 5..3
-//     i = 2: sign at bit  9, magnitude at bits 2..0      i = 3: sign at bit 11, magnitude (2, 1, 0) at bits 14, 13, 10
-// so that the first three are one shift and one mask away from bf16 bits of value * 2^-126 (sign 15, magnitude 8..6).
+// with r = l / 4 and c = 2 * (l % 4). A register's two codes, sign and three bits of magnitude, stand at bits 15 and 8..6 of
+// either half, where they are bf16 bits of value * 2^-126, once the word is turned left by a number of bits:
+//     register 0: 0      1: 10      2: 6      3: 4, except the lowest bit of magnitude: 28
+// No four turns fill the word (16 bits, four times the bits 15, 8, 7, 6, do not tile); these need the fewest instructions.
 //
-// Scale bytes [r][s] hold row r in byte 0 and row r + 8 in byte 1. A byte b is a float with five exponent and three mantissa
-// bits: bf16 bits 0x7000 | b << 4 are sf * 2^119 exactly, for every e4m3 value but zero (packed as codes of zero, b of sf 1)
-// and NaN (b = 0xff). bf16(value * 2^-126) * bf16(sf * 2^119) is value * sf * 2^-7, exact: kernels multiply their f32 sums
-// by MJ_WEIGHT_UNIT.
+// A scale byte b is a float with five exponent and three mantissa bits: bf16 bits 0x7000 | b << 4 are sf * 2^119 exactly,
+// for every e4m3 value but zero (packed as codes of zero, b of sf 1) and NaN (b = 0xff). A word of scales has, of rows r and
+// r + 8 (in the high half), the b << 4 of the even step, and those of the odd step turned right by 8 bits.
+// bf16(value * 2^-126) * bf16(sf * 2^119) is value * sf * 2^-7, exact: kernels multiply their f32 sums by MJ_WEIGHT_UNIT.
 //
 // Row order: in gated gate_up matrices rows r of m16 tile m is gate channel 8 * m + r, and row r + 8 up channel 8 * m + r;
 // gate and up of a channel meet in one thread. Elsewhere row i of tile m is row 16 * m + i.
-#define MJ_PACKED_LAYOUT_ID 1
+#define MJ_PACKED_LAYOUT_ID 2
 #define MJ_BLOCK_ROWS 64
 #define MJ_BLOCK_COLUMNS 64
 #define MJ_BLOCK_CODE_BYTES 2048

@@ -270,8 +270,7 @@ template <class Config> struct GemmHopper {
         uint32_t codes[4], scales[2];
         load_shared_16(codes, block + (tile * 32 + lane) * 16);
         load_shared_8(scales, block + MJ_BLOCK_CODE_BYTES + (tile * 8 + lane / 4) * 8);
-#pragma unroll
-        for (int k = 0; k < 4; k++) dequantise(a[k], codes[k], scales[k / 2], k % 2);
+        dequantise_block(a, codes, scales);
     }
 
     // The sums of tokens [chunk * chunk_tokens, ...), for the epilogue: as GemmPortable::for_each_sum, of the warpgroup's rows

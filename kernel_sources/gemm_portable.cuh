@@ -112,7 +112,8 @@ template <class Config> struct GemmPortable {
 #pragma unroll
             for (int m = 0; m < row_tiles; m++) {
                 uint32_t a[4];
-                dequantise(a, codes[m][k], scales[m][k / 2], k % 2);
+                ScalePair scale = expand_scales(scales[m][k / 2]);
+                dequantise(a, codes[m][k], k % 2 == 0 ? scale.even : scale.odd);
 #pragma unroll
                 for (int n = 0; n < token_tiles; n++) mma_bf16(sums[m][n], a, tokens[n]);
             }

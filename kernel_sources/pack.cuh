@@ -46,15 +46,21 @@ struct PackSource {
     }
 };
 
-// The bits that an e2m1 code has in its half of the word, for register 0..3 of the fragment (abi.h).
-__device__ __forceinline__ uint32_t place_code(uint32_t code, int reg)
+__device__ __forceinline__ uint32_t turn_right(uint32_t word, int bits)
 {
-    uint32_t sign = code >> 3, magnitude = code & 7u;
+    return __funnelshift_r(word, word, bits);
+}
+
+// The bits that the two codes of fragment register 0..3 have in the word (abi.h).
+__device__ __forceinline__ uint32_t place_codes(uint32_t low, uint32_t high, int reg)
+{
+    uint32_t bits = (low >> 3) << 15 | (low & 7u) << 6 | (high >> 3) << 31 | (high & 7u) << 22;
+    constexpr uint32_t lowest = 0x00400040u;
     switch (reg) {
-    case 0: return sign << 15 | magnitude << 6;
-    case 1: return sign << 12 | magnitude << 3;
-    case 2: return sign << 9 | magnitude;
-    default: return sign << 11 | (magnitude >> 2) << 14 | (magnitude >> 1 & 1u) << 13 | (magnitude & 1u) << 10;
+    case 0: return bits;
+    case 1: return turn_right(bits, 10);
+    case 2: return turn_right(bits, 6);
+    default: return turn_right(bits & ~lowest, 4) | turn_right(bits & lowest, 28);
     }
 }
 
@@ -82,20 +88,24 @@ __device__ __forceinline__ void pack(const mj_pack_args &args)
     int tile = static_cast<int>(threadIdx.x) / 32, lane = static_cast<int>(threadIdx.x) % 32;
     for (int step = 0; step < 4; step++) {
         uint32_t word = 0;
-        for (int i = 0; i < 8; i++) {
-            int reg = i / 2, half = i % 2;
+        for (int reg = 0; reg < 4; reg++) {
             int row = source.row_of(row_block * 4 + tile, lane / 4 + reg % 2 * 8);
-            int column = column_block * 64 + step * 16 + lane % 4 * 2 + reg / 2 * 8 + half;
-            if (row >= 0 && column < args.columns) word |= place_code(source.code(row, column), reg) << (half * 16);
+            int column = column_block * 64 + step * 16 + lane % 4 * 2 + reg / 2 * 8; // even, and so is the width
+            if (row < 0 || column >= args.columns) continue;
+            word |= place_codes(source.code(row, column), source.code(row, column + 1), reg);
         }
         reinterpret_cast<uint32_t *>(block)[threadIdx.x * 4 + step] = word;
     }
-    for (int half = 0; half < 2; half++) { // scales [tile][row pair][step][2]: thread = (tile, row pair, step)
-        int row_pair = lane / 4, step = lane % 4;
-        int row = source.row_of(row_block * 4 + tile, row_pair + half * 8);
-        uint8_t scale = source.scale(row, column_block * 4 + step);
-        if ((scale & 0x7f) == 0x7f || scale > 0x80) atomicAdd(args.invalid_scales, 1u);
-        block[MJ_BLOCK_CODE_BYTES + threadIdx.x * 2 + half] = place_scale(scale);
+    if (lane < 16) { // a word of scales: a row pair and two steps
+        int row_pair = lane / 2, first_step = lane % 2 * 2;
+        uint32_t words[2] = {0, 0};
+        for (int i = 0; i < 4; i++) {
+            int row = source.row_of(row_block * 4 + tile, row_pair + i % 2 * 8);
+            uint8_t scale = source.scale(row, column_block * 4 + first_step + i / 2);
+            if ((scale & 0x7f) == 0x7f || scale > 0x80) atomicAdd(args.invalid_scales, 1u);
+            words[i / 2] |= static_cast<uint32_t>(place_scale(scale)) << (4 + i % 2 * 16);
+        }
+        reinterpret_cast<uint32_t *>(block + MJ_BLOCK_CODE_BYTES)[tile * 16 + lane] = words[0] | turn_right(words[1], 8);
     }
 }
 

@@ -12,10 +12,24 @@ __device__ __forceinline__ uint32_t fma_bf16x2(uint32_t a, uint32_t b, uint32_t 
     return d;
 }
 
-// A product by fma, because "mul.bf16x2" needs sm_90; the addend -0 keeps the sign of a zero product.
-__device__ __forceinline__ uint32_t multiply_bf16x2(uint32_t a, uint32_t b)
+// Both halves of a times the low, or the high, half of b. By fma, because "mul.bf16x2" needs sm_90; the addend -0 keeps the
+// sign of a zero product. Doubling a half costs nothing: the instruction can name one.
+__device__ __forceinline__ uint32_t multiply_bf16x2_low(uint32_t a, uint32_t b)
 {
-    return fma_bf16x2(a, b, 0x80008000u);
+    uint32_t d;
+    asm("{ .reg .b16 l, h; .reg .b32 both; mov.b32 {l, h}, %2; mov.b32 both, {l, l}; fma.rn.bf16x2 %0, %1, both, %3; }"
+        : "=r"(d)
+        : "r"(a), "r"(b), "r"(0x80008000u));
+    return d;
+}
+
+__device__ __forceinline__ uint32_t multiply_bf16x2_high(uint32_t a, uint32_t b)
+{
+    uint32_t d;
+    asm("{ .reg .b16 l, h; .reg .b32 both; mov.b32 {l, h}, %2; mov.b32 both, {h, h}; fma.rn.bf16x2 %0, %1, both, %3; }"
+        : "=r"(d)
+        : "r"(a), "r"(b), "r"(0x80008000u));
+    return d;
 }
 
 // "cvt": two floats to bf16 or fp16, to nearest even; `low` goes into the low half.
