@@ -1,4 +1,4 @@
-// gate_up for sm_90a: as gate_up_portable.cuh, on the main loop of gemm_hopper.cuh.
+// gate_up for sm_90a: as gate_up_portable.cuh, on the main loops of gemm_hopper.cuh.
 #pragma once
 #include "gate_up_epilogue.cuh"
 #include "gemm_hopper.cuh"
@@ -8,80 +8,43 @@ namespace moejit {
 template <class Config> struct GateUpHopper {
     using Gemm = GemmHopper<Config>;
     using Epilogue = GateUpEpilogue<Config, Gemm>;
-    static constexpr int num_row_tiles = (Epilogue::num_row_blocks + Gemm::row_blocks - 1) / Gemm::row_blocks;
-    static constexpr int group_channels = Config::gated ? MJ_BLOCK_ROWS / 2 : MJ_BLOCK_ROWS; // of a warpgroup
-    static constexpr int packed_row_block_bytes = (Config::hidden + MJ_BLOCK_COLUMNS - 1) / MJ_BLOCK_COLUMNS * MJ_BLOCK_BYTES;
+    static constexpr int reduced = Config::hidden;
+    static constexpr int block_channels = Config::gated ? MJ_BLOCK_ROWS / 2 : MJ_BLOCK_ROWS; // of a packed row block
+    static constexpr int row_block_bytes = (Config::hidden + MJ_BLOCK_COLUMNS - 1) / MJ_BLOCK_COLUMNS * MJ_BLOCK_BYTES;
 
-    __device__ static void fill(Gemm &gemm, const Tile &tile, const mj_gate_up_args &args)
+    const mj_gate_up_args &args;
+
+    __device__ __forceinline__ int num_row_tiles() const { return (Epilogue::num_row_blocks + Gemm::row_blocks - 1) / Gemm::row_blocks; }
+    __device__ __forceinline__ int end_row_block() const { return Epilogue::num_row_blocks; }
+    __device__ __forceinline__ int first_row_block(const Tile &tile) const { return tile.row_tile * Gemm::row_blocks; }
+
+    __device__ __forceinline__ void fill(Gemm &gemm, const Tile &tile) const
     {
-        int first_block = tile.row_tile * Gemm::row_blocks, left = Epilogue::num_row_blocks - first_block;
+        int first = first_row_block(tile), left = end_row_block() - first;
         const uint8_t *weights =
-            args.weights + tile.expert * args.expert_stride_bytes + static_cast<int64_t>(first_block) * packed_row_block_bytes;
-        gemm.template fill<Config::hidden>(weights, left < Gemm::row_blocks ? left : Gemm::row_blocks,
-                                           static_cast<const uint8_t *>(args.x), tile, [&](int token) {
-                                               int row = args.sorted_pairs[tile.first_position + token] / Config::top_k;
-                                               return static_cast<int64_t>(row) * args.x_row_stride * 2;
-                                           });
+            args.weights + tile.expert * args.expert_stride_bytes + static_cast<int64_t>(first) * row_block_bytes;
+        gemm.template fill<reduced>(weights, left < Gemm::row_blocks ? left : Gemm::row_blocks,
+                                    static_cast<const uint8_t *>(args.x), tile, [&](int token) {
+                                        int row = args.sorted_pairs[tile.first_position + token] / Config::top_k;
+                                        return static_cast<int64_t>(row) * args.x_row_stride * 2;
+                                    });
     }
 
-    __device__ static int row_block_of(const Tile &tile)
+    template <class Sums> __device__ __forceinline__ void stage(const Sums &sums, float *staging, const Tile &tile, int row_block) const
     {
-        return tile.row_tile * Gemm::row_blocks + Gemm::group();
+        Epilogue::stage(sums, staging, tile, row_block * block_channels, args);
     }
 
-    __device__ static void finish(const Gemm &gemm, typename Gemm::Shared &shared, const mj_gate_up_args &args)
+    __device__ __forceinline__ void store(const float *staging, const Tile &tile, int row_block) const
     {
-        float *staging = shared.staging[Gemm::group()];
-        Gemm::group_barrier(); // the tile was noted by one thread
-        const Tile tile = shared.tiles[Gemm::group()];
-        int row_block = row_block_of(tile);
-#pragma unroll // so that registers of sums are free once staged
-        for (int idx = 0; idx < Config::block_tokens / Gemm::chunk_tokens; idx++) {
-            if (idx * Gemm::chunk_tokens >= tile.num_tokens) break;
-            Tile chunk = Gemm::chunk_of(tile, idx);
-            Epilogue::stage(typename Gemm::Chunk{gemm, idx}, staging, chunk, row_block * group_channels, args);
-            Gemm::group_barrier();
-            Epilogue::template store<group_channels, Gemm::group_threads>(staging, chunk, row_block * group_channels,
-                                                                          Gemm::group_thread(), args);
-            Gemm::group_barrier(); // the next chunk overwrites the staged one
-        }
-    }
-
-    __device__ static void run(const mj_gate_up_args &args)
-    {
-        extern __shared__ __align__(1024) char memory[];
-        auto &shared = *reinterpret_cast<typename Gemm::Shared *>(memory + Gemm::ring_bytes);
-        Gemm gemm;
-        gemm.init(memory, shared);
-        count_tiles<Config::block_tokens, Config::num_threads>(shared.first_tile, shared.thread_sums, args.expert_offsets,
-                                                               args.num_local_experts, num_row_tiles);
-        int num_tiles = shared.first_tile[args.num_local_experts];
-        auto tile_of = [&](int idx) {
-            return find_tile<Config::block_tokens>(idx, shared.first_tile, args.expert_offsets, args.num_local_experts);
-        };
-        if (Gemm::is_producer()) {
-            Gemm::enter_producer();
-            for (TileWalk walk; !walk.ends(num_tiles); walk.advance()) {
-                if (walk.tile_idx() < num_tiles) fill(gemm, tile_of(walk.tile_idx()), args);
-            }
-        } else {
-            Gemm::enter_consumer();
-            for (TileWalk walk; !walk.ends(num_tiles); walk.advance()) {
-                if (walk.tile_idx() >= num_tiles) continue;
-                Tile tile = tile_of(walk.tile_idx());
-                int row_block = row_block_of(tile);
-                bool active = row_block < Epilogue::num_row_blocks;
-                if (Gemm::group_thread() == 0) shared.tiles[Gemm::group()] = tile;
-                gemm.template multiply<Config::hidden>(tile.num_tokens, active);
-                if (active) finish(gemm, shared, args);
-            }
-        }
+        Epilogue::template store<block_channels, Gemm::group_threads>(staging, tile, row_block * block_channels,
+                                                                      Gemm::group_thread(), args);
     }
 };
 
 template <class Config> __device__ __forceinline__ void gate_up_hopper(const mj_gate_up_args &args)
 {
-    GateUpHopper<Config>::run(args);
+    HopperKernel<Config, GateUpHopper<Config>>::run(GateUpHopper<Config>{args}, args.expert_offsets, args.num_local_experts);
 }
 
 } // namespace moejit

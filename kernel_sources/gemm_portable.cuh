@@ -32,7 +32,7 @@ template <class Config> struct GemmPortable {
     // Dynamic shared memory: the ring (later the staged results), then these, then first_tile[num_experts + 1].
     struct Shared {
         const uint8_t *token_rows[block_tokens]; // first byte of each token's row, null where the tile has no such token
-        int thread_sums[num_threads];
+        int warp_sums[num_threads / 32];
         int first_tile[1];
     };
 
@@ -115,7 +115,7 @@ template <class Config> struct GemmPortable {
                 ScalePair scale = expand_scales(scales[m][k / 2]);
                 dequantise(a, codes[m][k], k % 2 == 0 ? scale.even : scale.odd);
 #pragma unroll
-                for (int n = 0; n < token_tiles; n++) mma_bf16(sums[m][n], a, tokens[n]);
+                for (int n = 0; n < token_tiles; n++) mma_bf16(sums[m][n], a, tokens[n][0], tokens[n][1]);
             }
         }
     }

@@ -17,6 +17,12 @@ __device__ __forceinline__ void copy_async_16(uint32_t destination, const void *
                  : "memory");
 }
 
+__device__ __forceinline__ void copy_async_16(uint32_t destination, const void *source)
+{
+    asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(destination), "l"(__cvta_generic_to_global(source))
+                 : "memory");
+}
+
 __device__ __forceinline__ void copy_async_commit()
 {
     asm volatile("cp.async.commit_group;" ::: "memory");

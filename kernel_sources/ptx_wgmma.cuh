@@ -41,26 +41,73 @@ __device__ __forceinline__ uint64_t wgmma_descriptor(uint32_t shared_address)
     return swizzle_128 | stride | leading | (shared_address >> 4 & 0x3fffu);
 }
 
+// The n / 2 registers of sums of a thread, as the text of the instruction and as operands of asm; eight columns a line.
 #define MJ_SUMS_8 "%0, %1, %2, %3"
 #define MJ_SUMS_16 MJ_SUMS_8 ", %4, %5, %6, %7"
 #define MJ_SUMS_24 MJ_SUMS_16 ", %8, %9, %10, %11"
 #define MJ_SUMS_32 MJ_SUMS_24 ", %12, %13, %14, %15"
-#define MJ_SUMS_48 MJ_SUMS_32 ", %16, %17, %18, %19, %20, %21, %22, %23"
-#define MJ_SUMS_64 MJ_SUMS_48 ", %24, %25, %26, %27, %28, %29, %30, %31"
-#define MJ_SUMS_96                                                                                                             \
-    MJ_SUMS_64 ", %32, %33, %34, %35, %36, %37, %38, %39, %40, %41, %42, %43, %44, %45, %46, %47"
-#define MJ_SUMS_128                                                                                                            \
-    MJ_SUMS_96 ", %48, %49, %50, %51, %52, %53, %54, %55, %56, %57, %58, %59, %60, %61, %62, %63"
+#define MJ_SUMS_40 MJ_SUMS_32 ", %16, %17, %18, %19"
+#define MJ_SUMS_48 MJ_SUMS_40 ", %20, %21, %22, %23"
+#define MJ_SUMS_56 MJ_SUMS_48 ", %24, %25, %26, %27"
+#define MJ_SUMS_64 MJ_SUMS_56 ", %28, %29, %30, %31"
+#define MJ_SUMS_72 MJ_SUMS_64 ", %32, %33, %34, %35"
+#define MJ_SUMS_80 MJ_SUMS_72 ", %36, %37, %38, %39"
+#define MJ_SUMS_88 MJ_SUMS_80 ", %40, %41, %42, %43"
+#define MJ_SUMS_96 MJ_SUMS_88 ", %44, %45, %46, %47"
+#define MJ_SUMS_104 MJ_SUMS_96 ", %48, %49, %50, %51"
+#define MJ_SUMS_112 MJ_SUMS_104 ", %52, %53, %54, %55"
+#define MJ_SUMS_120 MJ_SUMS_112 ", %56, %57, %58, %59"
+#define MJ_SUMS_128 MJ_SUMS_120 ", %60, %61, %62, %63"
+#define MJ_SUMS_136 MJ_SUMS_128 ", %64, %65, %66, %67"
+#define MJ_SUMS_144 MJ_SUMS_136 ", %68, %69, %70, %71"
+#define MJ_SUMS_152 MJ_SUMS_144 ", %72, %73, %74, %75"
+#define MJ_SUMS_160 MJ_SUMS_152 ", %76, %77, %78, %79"
+#define MJ_SUMS_168 MJ_SUMS_160 ", %80, %81, %82, %83"
+#define MJ_SUMS_176 MJ_SUMS_168 ", %84, %85, %86, %87"
+#define MJ_SUMS_184 MJ_SUMS_176 ", %88, %89, %90, %91"
+#define MJ_SUMS_192 MJ_SUMS_184 ", %92, %93, %94, %95"
+#define MJ_SUMS_200 MJ_SUMS_192 ", %96, %97, %98, %99"
+#define MJ_SUMS_208 MJ_SUMS_200 ", %100, %101, %102, %103"
+#define MJ_SUMS_216 MJ_SUMS_208 ", %104, %105, %106, %107"
+#define MJ_SUMS_224 MJ_SUMS_216 ", %108, %109, %110, %111"
+#define MJ_SUMS_232 MJ_SUMS_224 ", %112, %113, %114, %115"
+#define MJ_SUMS_240 MJ_SUMS_232 ", %116, %117, %118, %119"
+#define MJ_SUMS_248 MJ_SUMS_240 ", %120, %121, %122, %123"
+#define MJ_SUMS_256 MJ_SUMS_248 ", %124, %125, %126, %127"
 
 #define MJ_SUM(j) "+f"(d[j][0]), "+f"(d[j][1]), "+f"(d[j][2]), "+f"(d[j][3])
 #define MJ_OPERANDS_8 MJ_SUM(0)
 #define MJ_OPERANDS_16 MJ_OPERANDS_8, MJ_SUM(1)
 #define MJ_OPERANDS_24 MJ_OPERANDS_16, MJ_SUM(2)
 #define MJ_OPERANDS_32 MJ_OPERANDS_24, MJ_SUM(3)
-#define MJ_OPERANDS_48 MJ_OPERANDS_32, MJ_SUM(4), MJ_SUM(5)
-#define MJ_OPERANDS_64 MJ_OPERANDS_48, MJ_SUM(6), MJ_SUM(7)
-#define MJ_OPERANDS_96 MJ_OPERANDS_64, MJ_SUM(8), MJ_SUM(9), MJ_SUM(10), MJ_SUM(11)
-#define MJ_OPERANDS_128 MJ_OPERANDS_96, MJ_SUM(12), MJ_SUM(13), MJ_SUM(14), MJ_SUM(15)
+#define MJ_OPERANDS_40 MJ_OPERANDS_32, MJ_SUM(4)
+#define MJ_OPERANDS_48 MJ_OPERANDS_40, MJ_SUM(5)
+#define MJ_OPERANDS_56 MJ_OPERANDS_48, MJ_SUM(6)
+#define MJ_OPERANDS_64 MJ_OPERANDS_56, MJ_SUM(7)
+#define MJ_OPERANDS_72 MJ_OPERANDS_64, MJ_SUM(8)
+#define MJ_OPERANDS_80 MJ_OPERANDS_72, MJ_SUM(9)
+#define MJ_OPERANDS_88 MJ_OPERANDS_80, MJ_SUM(10)
+#define MJ_OPERANDS_96 MJ_OPERANDS_88, MJ_SUM(11)
+#define MJ_OPERANDS_104 MJ_OPERANDS_96, MJ_SUM(12)
+#define MJ_OPERANDS_112 MJ_OPERANDS_104, MJ_SUM(13)
+#define MJ_OPERANDS_120 MJ_OPERANDS_112, MJ_SUM(14)
+#define MJ_OPERANDS_128 MJ_OPERANDS_120, MJ_SUM(15)
+#define MJ_OPERANDS_136 MJ_OPERANDS_128, MJ_SUM(16)
+#define MJ_OPERANDS_144 MJ_OPERANDS_136, MJ_SUM(17)
+#define MJ_OPERANDS_152 MJ_OPERANDS_144, MJ_SUM(18)
+#define MJ_OPERANDS_160 MJ_OPERANDS_152, MJ_SUM(19)
+#define MJ_OPERANDS_168 MJ_OPERANDS_160, MJ_SUM(20)
+#define MJ_OPERANDS_176 MJ_OPERANDS_168, MJ_SUM(21)
+#define MJ_OPERANDS_184 MJ_OPERANDS_176, MJ_SUM(22)
+#define MJ_OPERANDS_192 MJ_OPERANDS_184, MJ_SUM(23)
+#define MJ_OPERANDS_200 MJ_OPERANDS_192, MJ_SUM(24)
+#define MJ_OPERANDS_208 MJ_OPERANDS_200, MJ_SUM(25)
+#define MJ_OPERANDS_216 MJ_OPERANDS_208, MJ_SUM(26)
+#define MJ_OPERANDS_224 MJ_OPERANDS_216, MJ_SUM(27)
+#define MJ_OPERANDS_232 MJ_OPERANDS_224, MJ_SUM(28)
+#define MJ_OPERANDS_240 MJ_OPERANDS_232, MJ_SUM(29)
+#define MJ_OPERANDS_248 MJ_OPERANDS_240, MJ_SUM(30)
+#define MJ_OPERANDS_256 MJ_OPERANDS_248, MJ_SUM(31)
 
 #define MJ_WGMMA(n, a, b)                                                                                                      \
     if constexpr (columns == n) {                                                                                              \
@@ -77,17 +124,39 @@ __device__ __forceinline__ uint64_t wgmma_descriptor(uint32_t shared_address)
 template <int columns, int size>
 __device__ __forceinline__ void wgmma_bf16(float (&d)[size][4], const uint32_t (&a_registers)[4], uint64_t descriptor)
 {
-    static_assert(columns == 8 || columns == 16 || columns == 24 || columns == 32 || columns == 48 || columns == 64 ||
-                      columns == 96 || columns == 128,
-                  "a width that is written out above");
+    static_assert(columns % 8 == 0 && columns >= 8 && columns <= 256 && columns <= size * 8, "an n of the instruction");
     MJ_WGMMA(8, "%4, %5, %6, %7", "%8")
     MJ_WGMMA(16, "%8, %9, %10, %11", "%12")
     MJ_WGMMA(24, "%12, %13, %14, %15", "%16")
     MJ_WGMMA(32, "%16, %17, %18, %19", "%20")
+    MJ_WGMMA(40, "%20, %21, %22, %23", "%24")
     MJ_WGMMA(48, "%24, %25, %26, %27", "%28")
+    MJ_WGMMA(56, "%28, %29, %30, %31", "%32")
     MJ_WGMMA(64, "%32, %33, %34, %35", "%36")
+    MJ_WGMMA(72, "%36, %37, %38, %39", "%40")
+    MJ_WGMMA(80, "%40, %41, %42, %43", "%44")
+    MJ_WGMMA(88, "%44, %45, %46, %47", "%48")
     MJ_WGMMA(96, "%48, %49, %50, %51", "%52")
+    MJ_WGMMA(104, "%52, %53, %54, %55", "%56")
+    MJ_WGMMA(112, "%56, %57, %58, %59", "%60")
+    MJ_WGMMA(120, "%60, %61, %62, %63", "%64")
     MJ_WGMMA(128, "%64, %65, %66, %67", "%68")
+    MJ_WGMMA(136, "%68, %69, %70, %71", "%72")
+    MJ_WGMMA(144, "%72, %73, %74, %75", "%76")
+    MJ_WGMMA(152, "%76, %77, %78, %79", "%80")
+    MJ_WGMMA(160, "%80, %81, %82, %83", "%84")
+    MJ_WGMMA(168, "%84, %85, %86, %87", "%88")
+    MJ_WGMMA(176, "%88, %89, %90, %91", "%92")
+    MJ_WGMMA(184, "%92, %93, %94, %95", "%96")
+    MJ_WGMMA(192, "%96, %97, %98, %99", "%100")
+    MJ_WGMMA(200, "%100, %101, %102, %103", "%104")
+    MJ_WGMMA(208, "%104, %105, %106, %107", "%108")
+    MJ_WGMMA(216, "%108, %109, %110, %111", "%112")
+    MJ_WGMMA(224, "%112, %113, %114, %115", "%116")
+    MJ_WGMMA(232, "%116, %117, %118, %119", "%120")
+    MJ_WGMMA(240, "%120, %121, %122, %123", "%124")
+    MJ_WGMMA(248, "%124, %125, %126, %127", "%128")
+    MJ_WGMMA(256, "%128, %129, %130, %131", "%132")
 }
 
 } // namespace moejit

@@ -26,25 +26,45 @@ struct Tile {
     int num_tokens;     // of the tile, 1 .. block_tokens
 };
 
+// An expert's tokens are spread evenly over as few tiles as hold them, in eights: two tiles of 136 rather than one of 256 and
+// one of 14, which would dequantise as much and multiply little.
+template <int block_tokens> __device__ __forceinline__ int token_tiles(int num_pairs)
+{
+    return (num_pairs + block_tokens - 1) / block_tokens;
+}
+
+template <int block_tokens> __device__ __forceinline__ int tokens_per_tile(int num_pairs)
+{
+    int tiles = token_tiles<block_tokens>(num_pairs);
+    return ((num_pairs + tiles - 1) / tiles + 7) / 8 * 8;
+}
+
 // first_tile[e] = tiles of the experts before e, for e in [0, num_experts]; shared memory, written by the whole CTA.
 template <int block_tokens, int num_threads>
-__device__ __forceinline__ void count_tiles(int *first_tile, int *thread_sums, const int32_t *expert_offsets, int num_experts,
+__device__ __forceinline__ void count_tiles(int *first_tile, int *warp_sums, const int32_t *expert_offsets, int num_experts,
                                             int num_row_tiles)
 {
-    int per_thread = (num_experts + num_threads - 1) / num_threads;
+    int per_thread = (num_experts + num_threads - 1) / num_threads, lane = threadIdx.x % 32, warp = threadIdx.x / 32;
     int begin = static_cast<int>(threadIdx.x) * per_thread;
     int end = begin + per_thread < num_experts ? begin + per_thread : num_experts;
     int sum = 0;
     for (int e = begin; e < end; e++) {
-        first_tile[e] = sum;
-        sum += (expert_offsets[e + 1] - expert_offsets[e] + block_tokens - 1) / block_tokens * num_row_tiles;
+        sum += token_tiles<block_tokens>(expert_offsets[e + 1] - expert_offsets[e]) * num_row_tiles;
     }
-    thread_sums[threadIdx.x] = sum;
+    int running = sum;
+    for (int distance = 1; distance < 32; distance *= 2) {
+        int below = __shfl_up_sync(0xffffffffu, running, distance);
+        running += lane >= distance ? below : 0;
+    }
+    if (lane == 31) warp_sums[warp] = running;
     __syncthreads();
-    int before = 0;
-    for (int t = 0; t < static_cast<int>(threadIdx.x) && begin < num_experts; t++) before += thread_sums[t];
-    for (int e = begin; e < end; e++) first_tile[e] += before;
-    if (begin < num_experts && end == num_experts) first_tile[num_experts] = before + sum;
+    int before = running - sum;
+    for (int w = 0; w < warp; w++) before += warp_sums[w];
+    for (int e = begin; e < end; e++) {
+        first_tile[e] = before;
+        before += token_tiles<block_tokens>(expert_offsets[e + 1] - expert_offsets[e]) * num_row_tiles;
+    }
+    if (begin < num_experts && end == num_experts) first_tile[num_experts] = before;
     __syncthreads();
 }
 
@@ -61,11 +81,10 @@ __device__ __forceinline__ Tile find_tile(int tile_idx, const int *first_tile, c
         }
     }
     int begin = expert_offsets[low], num_pairs = expert_offsets[low + 1] - begin;
-    int num_token_tiles = (num_pairs + block_tokens - 1) / block_tokens;
+    int num_token_tiles = token_tiles<block_tokens>(num_pairs), per_tile = tokens_per_tile<block_tokens>(num_pairs);
     int local_idx = tile_idx - first_tile[low];
-    int first = local_idx % num_token_tiles * block_tokens;
-    int left = num_pairs - first;
-    return Tile{low, local_idx / num_token_tiles, begin + first, left < block_tokens ? left : block_tokens};
+    int first = local_idx % num_token_tiles * per_tile, left = num_pairs - first;
+    return Tile{low, local_idx / num_token_tiles, begin + first, left < per_tile ? left : per_tile};
 }
 
 } // namespace moejit

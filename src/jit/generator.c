@@ -66,6 +66,7 @@ static void write_tile(struct mj_text *unit, const struct mj_tile *tile) {
     write_number(unit, "block_tokens", tile->block_tokens);
     write_number(unit, "block_k", tile->block_k);
     write_number(unit, "num_stages", tile->num_stages);
+    write_number(unit, "blocks_per_sm", tile->blocks_per_sm);
 }
 
 void mj_generator_write(enum mj_kernel_id id, const struct mj_problem *problem, const struct mj_tile *tile,

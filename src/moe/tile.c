@@ -2,28 +2,30 @@
 
 #include <string.h>
 
-// Portable: rings of about 20 to 90 KB, two or more CTAs a multiprocessor from sm_80 on for the narrow ones. Hopper:
-// one warp that copies beside a warpgroup for each 64 rows (docs/kernels.md).
+// Portable: rings of about 20 to 90 KB, two or more CTAs a multiprocessor from sm_80 on for the narrow ones. Hopper: up to 32
+// tokens mma.sync, four warps and one that copies; beyond wgmma, a warpgroup for each 64 rows and one that copies
+// (docs/kernels.md).
 const struct mj_tile mj_tiles[MJ_NUM_TILES] = {
     {"64x8x64", MOEJIT_FAMILY_PORTABLE, 64, 8, 64, 6, 128, 1},
     {"64x16x64", MOEJIT_FAMILY_PORTABLE, 64, 16, 64, 6, 128, 1},
     {"64x32x64", MOEJIT_FAMILY_PORTABLE, 64, 32, 64, 5, 128, 1},
     {"128x64x64", MOEJIT_FAMILY_PORTABLE, 128, 64, 64, 4, 256, 1},
     {"128x128x64", MOEJIT_FAMILY_PORTABLE, 128, 128, 64, 4, 256, 1},
-    {"hopper_64x8x128", MOEJIT_FAMILY_HOPPER, 64, 8, 128, 5, 160, 5},
-    {"hopper_128x16x128", MOEJIT_FAMILY_HOPPER, 128, 16, 128, 4, 288, 3},
-    {"hopper_256x64x64", MOEJIT_FAMILY_HOPPER, 256, 64, 64, 10, 640, 1},
-    {"hopper_256x128x64", MOEJIT_FAMILY_HOPPER, 256, 128, 64, 7, 640, 1},
+    {"hopper_64x8x256", MOEJIT_FAMILY_HOPPER, 64, 8, 256, 3, 160, 5},
+    {"hopper_64x16x256", MOEJIT_FAMILY_HOPPER, 64, 16, 256, 3, 160, 4},
+    {"hopper_256x64x128", MOEJIT_FAMILY_HOPPER, 256, 64, 128, 5, 640, 1},
+    {"hopper_256x96x64", MOEJIT_FAMILY_HOPPER, 256, 96, 64, 8, 640, 1},
+    {"hopper_192x192x64", MOEJIT_FAMILY_HOPPER, 192, 192, 64, 6, 512, 1},
 };
 
 const char *moejit_tile_name(int32_t tile_idx) {
     return tile_idx >= 0 && tile_idx < MJ_NUM_TILES ? mj_tiles[tile_idx].name : NULL;
 }
 
-// Experts have unequal shares. On an H100 the Hopper tile that holds twice the average was the fastest at every one of
-// eight token counts (docs/benchmarks.md).
+// Experts have unequal shares. On an H100 the Hopper tile that holds one and a half times the average was the fastest at every
+// one of nine token counts (docs/benchmarks.md).
 static long long tokens_to_hold(moejit_family family, long long tokens_per_expert) {
-    return family == MOEJIT_FAMILY_HOPPER ? 2 * tokens_per_expert : tokens_per_expert;
+    return family == MOEJIT_FAMILY_HOPPER ? tokens_per_expert + tokens_per_expert / 2 : tokens_per_expert;
 }
 
 int mj_tile_choose(const struct mj_problem *problem, moejit_family family, int num_tokens) {
@@ -62,18 +64,32 @@ static int portable_shared_bytes(const struct mj_tile *tile) {
     return (ring > staging ? ring : staging) + tile->block_tokens * 8;
 }
 
-static int hopper_shared_bytes(const struct mj_tile *tile) {
-    int row_blocks = tile->block_rows / MJ_BLOCK_ROWS, column_blocks = tile->block_k / MJ_BLOCK_COLUMNS;
-    int stage = column_blocks * (row_blocks * MJ_BLOCK_BYTES + tile->block_tokens * MJ_BLOCK_COLUMNS * 2);
+// A warpgroup's staged sums and the tile that it works on.
+#define HOPPER_GROUP_BYTES(tokens) ((tokens) * (MJ_BLOCK_ROWS + 4) * 4 + 16)
+#define HOPPER_BARRIER_BYTES 16 // of a stage
+
+static int hopper_mma_shared_bytes(const struct mj_tile *tile) {
+    int weights = tile->block_k / MJ_BLOCK_COLUMNS * MJ_BLOCK_BYTES;
+    int stage = weights + tile->block_tokens * (tile->block_k * 2 + 16);
+    return tile->num_stages * (stage + HOPPER_BARRIER_BYTES) + HOPPER_GROUP_BYTES(tile->block_tokens);
+}
+
+static int hopper_wgmma_shared_bytes(const struct mj_tile *tile) {
+    int row_blocks = tile->block_rows / MJ_BLOCK_ROWS;
+    int stage = tile->block_k / MJ_BLOCK_COLUMNS * (row_blocks * MJ_BLOCK_BYTES + tile->block_tokens * MJ_BLOCK_COLUMNS * 2);
     int chunk_tokens = tile->block_tokens < 32 ? tile->block_tokens : 32;
-    int staging = row_blocks * chunk_tokens * (MJ_BLOCK_ROWS + 4) * 4;
-    int tiles = row_blocks * 16;
-    return tile->num_stages * ((stage + 1023) / 1024 * 1024 + 16) + tiles + staging;
+    return tile->num_stages * ((stage + 1023) / 1024 * 1024 + HOPPER_BARRIER_BYTES) +
+           row_blocks * HOPPER_GROUP_BYTES(chunk_tokens);
+}
+
+static int own_shared_bytes(const struct mj_tile *tile) {
+    if (tile->family == MOEJIT_FAMILY_PORTABLE) return portable_shared_bytes(tile);
+    bool few_tokens = tile->block_rows == MJ_BLOCK_ROWS && tile->block_tokens <= 32;
+    return few_tokens ? hopper_mma_shared_bytes(tile) : hopper_wgmma_shared_bytes(tile);
 }
 
 int mj_tile_shared_bytes(const struct mj_tile *tile, int num_local_experts) {
-    int own = tile->family == MOEJIT_FAMILY_HOPPER ? hopper_shared_bytes(tile) : portable_shared_bytes(tile);
-    return own + tile->num_threads * 4 + (num_local_experts + 1) * 4;
+    return own_shared_bytes(tile) + tile->num_threads / 32 * 4 + (num_local_experts + 1) * 4;
 }
 
 long long mj_tile_max_count(const struct mj_tile *tile, const struct mj_problem *problem, int num_tokens,

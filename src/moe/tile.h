@@ -14,10 +14,10 @@ struct mj_tile {
 };
 
 // Those of a family follow each other, narrow ones first.
-#define MJ_NUM_TILES 9
+#define MJ_NUM_TILES 10
 extern const struct mj_tile mj_tiles[MJ_NUM_TILES];
 
-// The family's tile for T tokens: the narrowest that holds the tokens of an average expert, or (Hopper) twice as many.
+// The family's tile for T tokens: the narrowest that holds the tokens of an average expert, or (Hopper) one and a half times as many.
 int mj_tile_choose(const struct mj_problem *problem, moejit_family family, int num_tokens);
 
 // The family that serves an arch best, and whether it can run there.

@@ -20,7 +20,7 @@ static struct mj_problem make_problem(void) {
     return problem;
 }
 
-static const char golden[] = "// moejit down_portable for sm_90a, ABI 1, packed layout 1 (generated)\n"
+static const char golden[] = "// moejit down_portable for sm_90a, ABI 2, packed layout 2 (generated)\n"
                              "#include \"down_portable.cuh\"\n\n"
                              "struct Config {\n"
                              "    static constexpr int hidden = 7168;\n"
@@ -33,6 +33,7 @@ static const char golden[] = "// moejit down_portable for sm_90a, ABI 1, packed 
                              "    static constexpr int block_tokens = 16;\n"
                              "    static constexpr int block_k = 64;\n"
                              "    static constexpr int num_stages = 6;\n"
+                             "    static constexpr int blocks_per_sm = 1;\n"
                              "    static constexpr int num_threads = 128;\n"
                              "};\n\n"
                              "extern \"C\" __global__ void __launch_bounds__(Config::num_threads, 1)\n"

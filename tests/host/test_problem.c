@@ -119,12 +119,13 @@ static void tiles_follow_the_tokens_of_an_expert(void **state) {
     assert_int_equal(mj_tile_choose(&problem, MOEJIT_FAMILY_PORTABLE, 65), 2);
     assert_int_equal(mj_tile_choose(&problem, MOEJIT_FAMILY_PORTABLE, 256), 3);
     assert_int_equal(mj_tile_choose(&problem, MOEJIT_FAMILY_PORTABLE, 65536), 4);
-    assert_int_equal(mj_tile_choose(&problem, MOEJIT_FAMILY_HOPPER, 16), 5); // twice the average fits
-    assert_int_equal(mj_tile_choose(&problem, MOEJIT_FAMILY_HOPPER, 17), 6);
-    assert_int_equal(mj_tile_choose(&problem, MOEJIT_FAMILY_HOPPER, 33), 7);
-    assert_int_equal(mj_tile_choose(&problem, MOEJIT_FAMILY_HOPPER, 129), 8);
-    assert_int_equal(mj_tile_choose(&problem, MOEJIT_FAMILY_HOPPER, 65536), 8);
-    assert_string_equal(mj_tiles[5].name, "hopper_64x8x128");
+    assert_int_equal(mj_tile_choose(&problem, MOEJIT_FAMILY_HOPPER, 20), 5); // one and a half times the average fits: 7
+    assert_int_equal(mj_tile_choose(&problem, MOEJIT_FAMILY_HOPPER, 24), 6); // 9 do not
+    assert_int_equal(mj_tile_choose(&problem, MOEJIT_FAMILY_HOPPER, 48), 7);
+    assert_int_equal(mj_tile_choose(&problem, MOEJIT_FAMILY_HOPPER, 256), 8);
+    assert_int_equal(mj_tile_choose(&problem, MOEJIT_FAMILY_HOPPER, 260), 9);
+    assert_int_equal(mj_tile_choose(&problem, MOEJIT_FAMILY_HOPPER, 65536), 9);
+    assert_string_equal(mj_tiles[5].name, "hopper_64x8x256");
 }
 
 static void a_family_runs_where_its_instructions_are(void **state) {

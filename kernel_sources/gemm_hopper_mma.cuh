@@ -1,0 +1,203 @@
+// The main loop that gate_up and down share on sm_90a for few tokens an expert: packed NVFP4 weights (M side) times gathered
+// bf16 token rows (N side), f32 sums, by mma.sync. One warp fills a ring of stages by bulk copies; four warps, each with an
+// m16 tile, dequantise weights in registers and multiply. Here instructions are what is short: no fence, no descriptor and no
+// zero row is spent (docs/kernels.md).
+#pragma once
+#include "dequantise.cuh"
+#include "hopper_ring.cuh"
+#include "ptx_mma.cuh"
+#include "scheduler.cuh"
+
+namespace moejit {
+
+template <class Config> struct GemmHopperMma {
+    static constexpr int block_tokens = Config::block_tokens, num_threads = Config::num_threads;
+    static constexpr int row_blocks = 1, group_threads = 128, consumer_threads = 128;
+    static constexpr int column_blocks = Config::block_k / MJ_BLOCK_COLUMNS; // of a stage
+    static constexpr int weight_bytes = column_blocks * MJ_BLOCK_BYTES;
+    static constexpr int token_row_bytes = Config::block_k * 2;
+    static constexpr int token_stride = token_row_bytes + 16; // eight rows of one column meet eight bank groups
+    static constexpr int stage_bytes = weight_bytes + block_tokens * token_stride;
+    static constexpr int ring_bytes = Config::num_stages * stage_bytes;
+    static constexpr int token_tiles = block_tokens / 8;
+    static constexpr int chunk_tokens = block_tokens;        // that the epilogue stages at a time
+    static constexpr int staging_stride = MJ_BLOCK_ROWS + 4; // floats; + 4 spreads the columns of a store over the banks
+
+    static_assert(Config::block_rows == MJ_BLOCK_ROWS, "four warps of 16 rows");
+    static_assert(num_threads == consumer_threads + 32, "and one that copies, a lane for each token");
+    static_assert(block_tokens % 8 == 0 && block_tokens <= 32, "n8 tiles; no more tokens than lanes");
+
+    using Ring = moejit::Ring<Config::num_stages, 1, consumer_threads / 32>;
+
+    // Dynamic shared memory: the ring, then this, then first_tile[num_experts + 1].
+    struct Shared {
+        float staging[1][chunk_tokens * staging_stride];
+        Tile tiles[1];
+        typename Ring::Barriers barriers;
+        int warp_sums[num_threads / 32];
+        int first_tile[1];
+    };
+
+    uint32_t memory; // shared address of the ring
+    Ring ring;
+    typename Ring::Cursor cursor;
+    float sums[token_tiles][4];
+
+    // By the whole CTA; followed by __syncthreads. Rows of tokens that no tile has are read, though nothing is made of them:
+    // they are zeros, or what an earlier tile left.
+    __device__ __forceinline__ void init(char *ring_memory, Shared &shared)
+    {
+        memory = shared_address(ring_memory);
+        ring.init(shared.barriers);
+        constexpr int row_chunks = token_stride / 16, stage_chunks = block_tokens * row_chunks;
+        for (int i = static_cast<int>(threadIdx.x); i < Config::num_stages * stage_chunks; i += num_threads) {
+            int offset = i / stage_chunks * stage_bytes + weight_bytes + i % stage_chunks * 16;
+            *reinterpret_cast<uint4 *>(ring_memory + offset) = make_uint4(0, 0, 0, 0);
+        }
+        fence_proxy_async(); // bulk copies write there next
+    }
+
+    __device__ __forceinline__ static bool is_producer() { return threadIdx.x >= consumer_threads; }
+    __device__ __forceinline__ static void enter_producer() {}
+    __device__ __forceinline__ static void enter_consumer() {}
+    __device__ __forceinline__ static int group() { return 0; }
+    __device__ __forceinline__ static int group_thread() { return static_cast<int>(threadIdx.x); }
+    __device__ __forceinline__ static void group_barrier() { named_barrier(1, consumer_threads); }
+
+    // One tile's copies, by the producer warp, a lane for each token. row_of(token): the first byte of its row, for tokens of
+    // the tile, a multiple of 16 away from `tokens`.
+    template <int reduced, class RowOf>
+    __device__ __forceinline__ void fill(const uint8_t *weights, int, const uint8_t *tokens, const Tile &tile, RowOf row_of)
+    {
+        constexpr int all_blocks = (reduced + MJ_BLOCK_COLUMNS - 1) / MJ_BLOCK_COLUMNS;
+        constexpr int num_steps = (all_blocks + column_blocks - 1) / column_blocks;
+        int lane = static_cast<int>(threadIdx.x) % 32;
+        const uint8_t *row = tokens + (lane < tile.num_tokens ? row_of(lane) : 0);
+#pragma unroll 1
+        for (int step = 0; step < num_steps; step++) {
+            int columns_left = reduced - step * Config::block_k, blocks_left = all_blocks - step * column_blocks;
+            uint32_t row_bytes = static_cast<uint32_t>(columns_left < Config::block_k ? columns_left : Config::block_k) * 2;
+            uint32_t block_bytes =
+                static_cast<uint32_t>(blocks_left < column_blocks ? blocks_left : column_blocks) * MJ_BLOCK_BYTES;
+            uint32_t stage = memory + cursor.stage * stage_bytes, barrier = ring.filled_barrier(cursor);
+            ring.wait_drained(cursor);
+            if (lane == 0) {
+                mbarrier_arrive_expect(barrier, block_bytes + row_bytes * static_cast<uint32_t>(tile.num_tokens));
+                copy_bulk(stage, weights + static_cast<int64_t>(step) * weight_bytes, block_bytes, barrier);
+            }
+            __syncwarp(); // the bytes are announced
+            if (lane < tile.num_tokens) {
+                copy_bulk(stage + weight_bytes + lane * token_stride, row + step * token_row_bytes, row_bytes, barrier);
+            }
+            cursor.advance();
+        }
+    }
+
+    // One tile's products, by the four consumer warps.
+    template <int reduced> __device__ __forceinline__ void multiply(int num_tokens, bool)
+    {
+#pragma unroll
+        for (int n = 0; n < token_tiles; n++) {
+            for (int i = 0; i < 4; i++) sums[n][i] = 0.0f;
+        }
+        choose_width<reduced, 1>(num_tokens);
+    }
+
+    template <int reduced, int tiles> __device__ __forceinline__ void choose_width(int num_tokens)
+    {
+        if constexpr (tiles == token_tiles) {
+            multiply_at<reduced, tiles>();
+        } else {
+            if (num_tokens <= tiles * 8) {
+                multiply_at<reduced, tiles>();
+            } else {
+                choose_width<reduced, tiles + 1>(num_tokens);
+            }
+        }
+    }
+
+    // The last stage may have fewer blocks, and its last block fewer steps: what is beyond was not copied, and is not read.
+    template <int reduced, int tiles> __device__ __forceinline__ void multiply_at()
+    {
+        constexpr int full_stages = reduced / Config::block_k, steps_left = reduced % Config::block_k / 16;
+#pragma unroll 1
+        for (int i = 0; i < full_stages; i++) consume_stage<tiles, column_blocks * 4>();
+        if constexpr (steps_left > 0) consume_stage<tiles, steps_left>();
+    }
+
+    template <int tiles, int steps> __device__ __forceinline__ void consume_stage()
+    {
+        uint32_t stage = memory + cursor.stage * stage_bytes;
+        ring.wait_filled(cursor);
+#pragma unroll
+        for (int first = 0; first < steps; first += 4) {
+            uint32_t codes[4], scales[2];
+            load_weights(codes, scales, stage + first / 4 * MJ_BLOCK_BYTES);
+            multiply_pair<tiles>(codes[0], codes[1], scales[0], stage, first, first + 1 < steps);
+            if (first + 2 < steps) multiply_pair<tiles>(codes[2], codes[3], scales[1], stage, first + 2, first + 3 < steps);
+        }
+        ring.release(cursor);
+        cursor.advance();
+    }
+
+    // What this lane multiplies of a packed block: a warp has an m16 tile.
+    __device__ __forceinline__ static void load_weights(uint32_t (&codes)[4], uint32_t (&scales)[2], uint32_t block)
+    {
+        int lane = threadIdx.x % 32, tile = threadIdx.x / 32;
+        load_shared_16(codes, block + (tile * 32 + lane) * 16);
+        load_shared_8(scales, block + MJ_BLOCK_CODE_BYTES + (tile * 8 + lane / 4) * 8);
+    }
+
+    // k16 step `step` of the stage and, if both, the next.
+    template <int tiles>
+    __device__ __forceinline__ void multiply_pair(uint32_t even, uint32_t odd, uint32_t scales, uint32_t stage, int step, bool both)
+    {
+        uint32_t a[2][4], b[tiles][4];
+#pragma unroll
+        for (int n = 0; n < tiles; n++) load_tokens(b[n], stage + weight_bytes, n, step, both);
+        ScalePair scale = expand_scales(scales);
+        dequantise(a[0], even, scale.even);
+        if (both) dequantise(a[1], odd, scale.odd);
+#pragma unroll
+        for (int n = 0; n < tiles; n++) mma_bf16(sums[n], a[0], b[n][0], b[n][1]);
+#pragma unroll
+        for (int n = 0; n < tiles; n++) {
+            if (both) mma_bf16(sums[n], a[1], b[n][2], b[n][3]);
+        }
+    }
+
+    // B registers of eight tokens: two for each of the two steps.
+    __device__ __forceinline__ static void load_tokens(uint32_t (&b)[4], uint32_t tokens, int n, int step, bool both)
+    {
+        int lane = threadIdx.x % 32;
+        uint32_t row = tokens + (n * 8 + lane % 8) * token_stride + step * 32;
+        if (both) {
+            load_matrix_x4(b, row + lane / 8 * 16);
+        } else {
+            uint32_t half[2];
+            load_matrix_x2(half, row + lane / 8 % 2 * 16);
+            b[0] = half[0], b[1] = half[1];
+        }
+    }
+
+    // The sums, for the epilogue: as GemmPortable::for_each_sum.
+    struct Chunk {
+        const GemmHopperMma &gemm;
+        int idx;
+
+        template <class F> __device__ __forceinline__ void for_each_sum(F f) const
+        {
+            int lane = threadIdx.x % 32, row = threadIdx.x / 32 * 16 + lane / 4;
+#pragma unroll
+            for (int n = 0; n < token_tiles; n++) {
+                int token = n * 8 + lane % 4 * 2;
+                f(token, row, gemm.sums[n][0], gemm.sums[n][2]);
+                f(token + 1, row, gemm.sums[n][1], gemm.sums[n][3]);
+            }
+        }
+    };
+
+    __device__ __forceinline__ static Tile chunk_of(const Tile &tile, int) { return tile; }
+};
+
+} // namespace moejit

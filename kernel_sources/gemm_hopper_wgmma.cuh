@@ -1,0 +1,301 @@
+// The main loop that gate_up and down share on sm_90a for many tokens an expert: packed NVFP4 weights (M side) times gathered
+// bf16 token rows (N side), f32 sums, by wgmma. Some warps fill a ring of stages: weights by bulk copies, token rows by
+// cp.async, since no bulk copy of Hopper gathers rows and swizzles them. Warpgroups, each with 64 rows, dequantise weights in
+// registers and multiply.
+#pragma once
+#include "dequantise.cuh"
+#include "hopper_ring.cuh"
+#include "ptx_wgmma.cuh"
+#include "scheduler.cuh"
+
+namespace moejit {
+
+template <class Config> struct GemmHopperWgmma {
+    static constexpr int block_rows = Config::block_rows, block_tokens = Config::block_tokens;
+    static constexpr int num_stages = Config::num_stages, num_threads = Config::num_threads;
+    static constexpr int row_blocks = block_rows / MJ_BLOCK_ROWS;            // and warpgroups: one for each packed row block
+    static constexpr int column_blocks = Config::block_k / MJ_BLOCK_COLUMNS; // of a stage
+    static constexpr int group_threads = 128, consumer_threads = row_blocks * group_threads;
+    // Of the copying warps the first copies weights, and runs ahead of the others, which copy token rows.
+    static constexpr int token_threads = num_threads - consumer_threads - 32;
+    static constexpr int copied_rows = token_threads / 8; // at a time: eight threads copy 128 bytes
+    static constexpr int rows_per_thread = (block_tokens + copied_rows - 1) / copied_rows;
+    static constexpr int token_row_bytes = MJ_BLOCK_COLUMNS * 2, token_block_bytes = block_tokens * token_row_bytes;
+    static constexpr int token_bytes = column_blocks * token_block_bytes; // of a stage
+    static constexpr int weight_bytes = row_blocks * column_blocks * MJ_BLOCK_BYTES;
+    static constexpr int stage_bytes = (token_bytes + weight_bytes + 1023) / 1024 * 1024; // wgmma's swizzle wants 1024
+    static constexpr int ring_bytes = num_stages * stage_bytes;
+    static constexpr int chunk_tokens = block_tokens < 32 ? block_tokens : 32; // that the epilogue stages at a time
+    static constexpr int staging_stride = MJ_BLOCK_ROWS + 4; // floats; + 4 spreads the columns of a store over the banks
+    // A warpgroup of copying warps hands registers that it does not need to those that multiply.
+    static constexpr int launch_registers = 65536 / (num_threads * Config::blocks_per_sm) / 8 * 8;
+    static constexpr int producer_registers = launch_registers >= 128 ? 56 : 64; // a thread keeps its rows in them
+    static constexpr int spare_registers = (launch_registers - producer_registers) / row_blocks / 8 * 8;
+    static constexpr int consumer_registers = launch_registers + spare_registers > 240 ? 240 : launch_registers + spare_registers;
+    static_assert(consumer_registers * row_blocks + producer_registers <= launch_registers * (row_blocks + 1),
+                  "setmaxnreg waits for ever for registers that the CTA was not launched with");
+
+    static_assert(row_blocks * MJ_BLOCK_ROWS == block_rows, "a warpgroup for each 64 rows");
+    static_assert(num_threads == consumer_threads + group_threads, "and one that copies");
+    static_assert(column_blocks <= 2, "dequantised at once");
+    static_assert(block_tokens % chunk_tokens == 0 && block_tokens <= 256, "whole chunks, an n of wgmma");
+
+    // Arrivals: of each thread that copies token rows once they are here, and the announcement of the weights.
+    using Ring = moejit::Ring<num_stages, token_threads + 1, consumer_threads / 32>;
+
+    // Dynamic shared memory, its start aligned to 1024: the ring, then this, then first_tile[num_experts + 1].
+    struct Shared {
+        float staging[row_blocks][chunk_tokens * staging_stride];
+        Tile tiles[row_blocks]; // of each warpgroup: kept here during the main loop, for registers are short
+        typename Ring::Barriers barriers;
+        int warp_sums[num_threads / 32];
+        int first_tile[1];
+    };
+
+    uint32_t memory; // shared address of the ring
+    Ring ring;
+    typename Ring::Cursor cursor;
+    float sums[block_tokens / 8][4];
+
+    // By the whole CTA; followed by __syncthreads.
+    __device__ __forceinline__ void init(char *ring_memory, Shared &shared)
+    {
+        memory = shared_address(ring_memory);
+        ring.init(shared.barriers);
+    }
+
+    __device__ __forceinline__ static bool is_producer() { return threadIdx.x >= consumer_threads; }
+    __device__ __forceinline__ static void enter_producer() { shrink_registers<producer_registers>(); }
+    __device__ __forceinline__ static void enter_consumer() { grow_registers<consumer_registers>(); }
+    __device__ __forceinline__ static int group() { return static_cast<int>(threadIdx.x) / group_threads; }
+    __device__ __forceinline__ static int group_thread() { return static_cast<int>(threadIdx.x) % group_threads; }
+    __device__ __forceinline__ static void group_barrier() { named_barrier(1 + group(), group_threads); }
+
+    // A tile that is not full is multiplied at the next of a few widths.
+    __device__ __forceinline__ static constexpr int next_width(int width)
+    {
+        int step = width < 32 || (width < 96 && block_tokens == 96) ? 16 : (block_tokens <= 64 ? 8 : (width < 96 ? 32 : 16));
+        return width + step < block_tokens ? width + step : block_tokens;
+    }
+
+    static constexpr int first_width = block_tokens <= 64 ? 16 : 32;
+
+    __device__ __forceinline__ static int width_of(int num_tokens)
+    {
+        int width = first_width;
+        while (width < num_tokens) width = next_width(width);
+        return width;
+    }
+
+    // One tile's copies, by the producer warps. row_of(token): the first byte of its row, for tokens of the tile, a multiple of 16
+    // away from `tokens`.
+    template <int reduced, class RowOf>
+    __device__ __forceinline__ void fill(const uint8_t *weights, int num_valid_blocks, const uint8_t *tokens, const Tile &tile,
+                                         RowOf row_of)
+    {
+        if (threadIdx.x < consumer_threads + 32) {
+            fill_weights<reduced>(weights, num_valid_blocks);
+        } else {
+            fill_tokens<reduced>(tokens, tile.num_tokens, row_of);
+        }
+    }
+
+    // A bulk copy for each packed row block and stage, by a lane of its own.
+    template <int reduced> __device__ __forceinline__ void fill_weights(const uint8_t *weights, int num_valid_blocks)
+    {
+        constexpr int all_blocks = (reduced + MJ_BLOCK_COLUMNS - 1) / MJ_BLOCK_COLUMNS;
+        int lane = static_cast<int>(threadIdx.x) % 32;
+        const uint8_t *source = weights + static_cast<int64_t>(lane) * all_blocks * MJ_BLOCK_BYTES;
+#pragma unroll 1
+        for (int block = 0; block < all_blocks; block += column_blocks) {
+            uint32_t bytes = static_cast<uint32_t>(all_blocks - block < column_blocks ? 1 : column_blocks) * MJ_BLOCK_BYTES;
+            uint32_t barrier = ring.filled_barrier(cursor);
+            ring.wait_drained(cursor);
+            if (lane == 0) mbarrier_arrive_expect(barrier, bytes * static_cast<uint32_t>(num_valid_blocks));
+            __syncwarp(); // the bytes are announced
+            if (lane < num_valid_blocks) {
+                uint32_t destination = memory + cursor.stage * stage_bytes + token_bytes + lane * column_blocks * MJ_BLOCK_BYTES;
+                copy_bulk(destination, source + static_cast<int64_t>(block) * MJ_BLOCK_BYTES, bytes, barrier);
+            }
+            cursor.advance();
+        }
+    }
+
+    // Rows that no token has, up to the width, hold another token's: nothing is made of their products. Columns beyond the
+    // last are not copied, and not read.
+    template <int reduced, class RowOf>
+    __device__ __forceinline__ void fill_tokens(const uint8_t *tokens, int num_tokens, RowOf row_of)
+    {
+        constexpr int num_steps = (reduced + Config::block_k - 1) / Config::block_k;
+        int thread = static_cast<int>(threadIdx.x) - consumer_threads - 32, chunk = thread % 8, first = thread / 8;
+        int num_rows = (width_of(num_tokens) + copied_rows - 1 - first) / copied_rows;
+        uint32_t rows[rows_per_thread]; // in units of 16 bytes
+#pragma unroll
+        for (int i = 0; i < rows_per_thread; i++) {
+            int token = first + i * copied_rows;
+            rows[i] = static_cast<uint32_t>(row_of(token < num_tokens ? token : num_tokens - 1) >> 4);
+        }
+        const uint8_t *columns = tokens + chunk * 16;
+#pragma unroll 1
+        for (int step = 0; step < num_steps; step++) {
+            uint32_t stage = memory + cursor.stage * stage_bytes + token_offset(first, chunk);
+            ring.wait_drained(cursor);
+#pragma unroll
+            for (int b = 0; b < column_blocks; b++) {
+                int column = step * Config::block_k + b * MJ_BLOCK_COLUMNS + chunk * 8;
+                if (reduced % Config::block_k == 0 || column < reduced) {
+                    copy_rows<0>(stage + b * token_block_bytes, columns + b * token_row_bytes, rows, num_rows);
+                }
+            }
+            copy_async_arrive(ring.filled_barrier(cursor));
+            columns += column_blocks * token_row_bytes;
+            cursor.advance();
+        }
+    }
+
+    // A thread's rows are 12 apart, so that the swizzle of every second one differs by one bit.
+    template <int i>
+    __device__ __forceinline__ void copy_rows(uint32_t stage, const uint8_t *columns, const uint32_t (&rows)[rows_per_thread],
+                                              int num_rows) const
+    {
+        static_assert(copied_rows == 12, "three warps");
+        if constexpr (i < rows_per_thread) {
+            if (i >= num_rows) return;
+            uint32_t destination = (i % 2 == 0 ? stage : stage ^ 4 << 4) + i * copied_rows * token_row_bytes;
+            uint32_t row = rows[i];
+            asm volatile("" : "+r"(row)); // else its product is kept over the loop, in two registers
+            copy_async_16(destination, columns + static_cast<uint64_t>(row) * 16);
+            copy_rows<i + 1>(stage, columns, rows, num_rows);
+        }
+    }
+
+    // 16-byte chunks of a token's row are permuted by the row: wgmma's 128-byte swizzle.
+    __device__ __forceinline__ static int token_offset(int token, int chunk)
+    {
+        return token * token_row_bytes + ((chunk ^ (token & 7)) << 4);
+    }
+
+    // One tile's products, by a warpgroup; active: its row block exists.
+    template <int reduced> __device__ __forceinline__ void multiply(int num_tokens, bool active)
+    {
+#pragma unroll
+        for (int n = 0; n < block_tokens / 8; n++) {
+            for (int i = 0; i < 4; i++) sums[n][i] = 0.0f;
+        }
+        if (!active) {
+            pass<reduced>();
+        } else {
+            choose_width<reduced, first_width>(num_tokens);
+        }
+    }
+
+    template <int reduced, int width> __device__ __forceinline__ void choose_width(int num_tokens)
+    {
+        if constexpr (width >= block_tokens) {
+            multiply_at<reduced, block_tokens>();
+        } else {
+            if (num_tokens <= width) {
+                multiply_at<reduced, width>();
+            } else {
+                choose_width<reduced, next_width(width)>(num_tokens);
+            }
+        }
+    }
+
+    template <int reduced> __device__ __forceinline__ void pass()
+    {
+        for (int step = 0; step < (reduced + Config::block_k - 1) / Config::block_k; step++) {
+            ring.wait_filled(cursor);
+            ring.release(cursor);
+            cursor.advance();
+        }
+    }
+
+    // The last stage may have fewer blocks, and its last block fewer steps: what is beyond was not copied, and is not read.
+    template <int reduced, int width> __device__ __forceinline__ void multiply_at()
+    {
+        constexpr int full_stages = reduced / Config::block_k, steps_left = reduced % Config::block_k / 16;
+        pin_sums<width>();
+#pragma unroll 1
+        for (int i = 0; i < full_stages; i++) consume_stage<width, column_blocks * 4>();
+        if constexpr (steps_left > 0) consume_stage<width, steps_left>();
+    }
+
+    // A warpgroup waits for its own products; others keep the tensor cores busy meanwhile. A second block is dequantised while
+    // the first one's products are under way: ptxas overlaps only what stands in one basic block with them.
+    template <int width, int steps> __device__ __forceinline__ void consume_stage()
+    {
+        constexpr int blocks = (steps + 3) / 4;
+        PackedWords words[blocks];
+        uint32_t a[blocks][4][4];
+        ring.wait_filled(cursor);
+        fence_proxy_async(); // token rows came by cp.async, and wgmma reads them through the asynchronous proxy
+#pragma unroll
+        for (int b = 0; b < blocks; b++) load(words[b], b);
+        uint64_t tokens = wgmma_descriptor(memory + cursor.stage * stage_bytes);
+#pragma unroll
+        for (int b = 0; b < blocks; b++) {
+            dequantise_block(a[b], words[b].codes, words[b].scales);
+            wgmma_fence();
+#pragma unroll
+            for (int k = 0; k < 4; k++) {
+                if (b * 4 + k < steps) wgmma_bf16<width>(sums, a[b][k], tokens + ((b * token_block_bytes + k * 32) >> 4));
+            }
+            wgmma_commit();
+        }
+        wgmma_wait<0>();
+        pin_sums<width>();
+        ring.release(cursor);
+        cursor.advance();
+    }
+
+    // What is done to the sums before is not moved behind.
+    template <int width> __device__ __forceinline__ void pin_sums()
+    {
+#pragma unroll
+        for (int n = 0; n < width / 8; n++) {
+            asm volatile("" : "+f"(sums[n][0]), "+f"(sums[n][1]), "+f"(sums[n][2]), "+f"(sums[n][3])::"memory");
+        }
+    }
+
+    struct PackedWords { // what a lane multiplies of a block: a warp has an m16 tile
+        uint32_t codes[4], scales[2];
+    };
+
+    // Of block b of the stage at the cursor.
+    __device__ __forceinline__ void load(PackedWords &words, int b) const
+    {
+        uint32_t block = memory + cursor.stage * stage_bytes + token_bytes + (group() * column_blocks + b) * MJ_BLOCK_BYTES;
+        int lane = threadIdx.x % 32, tile = threadIdx.x / 32 % 4;
+        load_shared_16(words.codes, block + (tile * 32 + lane) * 16);
+        load_shared_8(words.scales, block + MJ_BLOCK_CODE_BYTES + (tile * 8 + lane / 4) * 8);
+    }
+
+    // The sums of tokens [chunk * chunk_tokens, ...), for the epilogue: as GemmPortable::for_each_sum, of the warpgroup's rows
+    // and the chunk's tokens.
+    struct Chunk {
+        const GemmHopperWgmma &gemm;
+        int idx;
+
+        template <class F> __device__ __forceinline__ void for_each_sum(F f) const
+        {
+            int lane = threadIdx.x % 32, row = threadIdx.x / 32 % 4 * 16 + lane / 4;
+#pragma unroll
+            for (int n = 0; n < block_tokens / 8; n++) {
+                if (n / (chunk_tokens / 8) != idx) continue;
+                int token = n % (chunk_tokens / 8) * 8 + lane % 4 * 2;
+                f(token, row, gemm.sums[n][0], gemm.sums[n][2]);
+                f(token + 1, row, gemm.sums[n][1], gemm.sums[n][3]);
+            }
+        }
+    };
+
+    // The chunk's part of a tile.
+    __device__ __forceinline__ static Tile chunk_of(const Tile &tile, int chunk)
+    {
+        int first = chunk * chunk_tokens, left = tile.num_tokens - first;
+        return Tile{tile.expert, tile.row_tile, tile.first_position + first, left < chunk_tokens ? left : chunk_tokens};
+    }
+};
+
+} // namespace moejit
