@@ -183,6 +183,11 @@ typedef struct moejit_context_options {
     const char *kernel_sources_dir; // developers: read kernel sources from here, not from the library
     moejit_log_fn log;              // called on the thread that calls moejit; may be NULL
     void *log_user;
+    // The kernel cache (docs/cache.md). Packs are read-only files that `moejit prefill --pack` writes, searched in
+    // order after the database, colon separated; NULL: MOEJIT_CACHE_PACKS.
+    const char *cache_packs;
+    uint64_t cache_max_bytes; // of images, the least recently used leave first; 0: MOEJIT_CACHE_MAX_BYTES, else 4 GiB
+    int64_t cache_wait_ms;    // for somebody else's compile of one kernel, then it is compiled here; 0: two minutes
 } moejit_context_options;
 
 // Any thread.
@@ -211,6 +216,9 @@ typedef struct moejit_context_counters {
     uint64_t compiles;                 // units given to NVRTC
     uint64_t heals;                    // bad rows deleted
     uint64_t module_loads;
+    uint64_t evictions; // keys that left the cache for its size
+    uint64_t waits;     // images that somebody else was compiling
+    uint64_t refusals;  // images of the cache that the driver refused
 } moejit_context_counters;
 
 MOEJIT_API void moejit_context_counters_read(const moejit_context *context, moejit_context_counters *counters);

@@ -103,7 +103,13 @@ static moejit_status create(struct moejit_context *context, const moejit_context
     const char *directory = mj_options_string(options.kernel_sources_dir, "MOEJIT_KERNEL_SOURCES_DIR");
     status = mj_source_set_create(&context->sources, directory, &context->error);
     if (status != MOEJIT_STATUS_OK) return status;
-    context->store = mj_store_open(options.cache_path, warn_of_store, context);
+    const struct mj_store_options store = {.path = options.cache_path,
+                                           .packs = options.cache_packs,
+                                           .max_bytes = options.cache_max_bytes,
+                                           .wait_ms = options.cache_wait_ms,
+                                           .warn = warn_of_store,
+                                           .user = context};
+    context->store = mj_store_open(&store);
     if (options.nvrtc_library != NULL) context->nvrtc_option = strdup(options.nvrtc_library);
     if (context->store == NULL || (options.nvrtc_library != NULL && context->nvrtc_option == NULL)) {
         return mj_error_set(&context->error, MOEJIT_STATUS_OUT_OF_MEMORY, "no memory for the context");
@@ -167,6 +173,9 @@ void moejit_context_counters_read(const moejit_context *context, moejit_context_
         .compiles = context->compiles,
         .heals = store.heals,
         .module_loads = context->module_loads,
+        .evictions = store.evictions,
+        .waits = store.waits,
+        .refusals = context->refusals,
     };
     memcpy(counters, &ours, counters->struct_size < sizeof(ours) ? counters->struct_size : sizeof(ours));
 }

@@ -23,7 +23,7 @@ struct moejit_context {
     char compiler[320]; // moejit_context_compiler
     struct mj_source_set sources;
     struct mj_store *store;
-    uint64_t compiles, module_loads;
+    uint64_t compiles, module_loads, refusals;
     moejit_log_fn log;
     void *log_user;
 };

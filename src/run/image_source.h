@@ -6,10 +6,19 @@
 #include "jit/compiler.h"
 #include "run/context.h"
 
-// The canonical key of a unit: its text, the hash of each header that it pulls in, options and arch.
-void mj_image_source_key(const struct moejit_context *context, const char *unit, struct mj_text *key);
+// The canonical key of a unit: its text, the hash of each header that it pulls in, options and arch. Pure: nothing else
+// is in it.
+void mj_image_source_key(const char *arch_name, const char *options, const struct mj_source_set *sources,
+                         const char *unit, struct mj_text *key);
 
-moejit_status mj_image_source_get(struct moejit_context *context, const char *unit, const char *symbol,
-                                  const struct mj_text *key, struct mj_image *image);
+struct mj_image_request {
+    const char *unit, *symbol;
+    const struct mj_text *key;
+    int num_refused; // images of the cache that the driver has refused: pass over them
+};
+
+// *cached: the image is the cache's, so there may be another where the driver refuses this one.
+moejit_status mj_image_source_get(struct moejit_context *context, const struct mj_image_request *request,
+                                  struct mj_image *image, bool *cached);
 
 #endif

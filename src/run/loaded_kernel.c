@@ -11,26 +11,38 @@ static moejit_status check_shared(struct moejit_context *context, const struct m
                         kernel->symbol, kernel->shared_bytes, context->arch->name, context->arch->shared_bytes);
 }
 
+static moejit_status load(struct moejit_context *context, struct mj_loaded_kernel *kernel, struct mj_image *image,
+                          bool *refused) {
+    kernel->resources = mj_compiler_resources(image->log);
+    if (context->attached) {
+        context->module_loads++;
+        return mj_module_load(&context->driver, image, kernel->symbol, kernel->num_threads, kernel->shared_bytes,
+                              &kernel->module, refused, &context->error);
+    }
+    kernel->ptx = image->ptx;
+    image->ptx = NULL;
+    return MOEJIT_STATUS_OK;
+}
+
 static moejit_status prepare(struct moejit_context *context, struct mj_loaded_kernel *kernel) {
+    struct mj_image_request request = {kernel->unit.data, kernel->symbol, &kernel->key, 0};
     struct mj_image image = {0};
-    mj_image_source_key(context, kernel->unit.data, &kernel->key);
+    mj_image_source_key(context->arch->name, mj_compiler_options(), &context->sources, kernel->unit.data, &kernel->key);
     if (kernel->unit.failed || kernel->key.failed) {
         return mj_error_set(&context->error, MOEJIT_STATUS_OUT_OF_MEMORY, "no memory for the unit of %s",
                             kernel->symbol);
     }
-    moejit_status status = mj_image_source_get(context, kernel->unit.data, kernel->symbol, &kernel->key, &image);
-    if (status != MOEJIT_STATUS_OK) return status;
-    kernel->resources = mj_compiler_resources(image.log);
-    if (context->attached) {
-        context->module_loads++;
-        status = mj_module_load(&context->driver, &image, kernel->symbol, kernel->num_threads, kernel->shared_bytes,
-                                &kernel->module, &context->error);
-    } else {
-        kernel->ptx = image.ptx;
-        image.ptx = NULL;
+    // An image of the cache that the driver refuses is a miss: the next one, and in the end one compiled here, which
+    // takes the place of the refused one of the same toolchain.
+    for (;;) {
+        bool cached = false, refused = false;
+        moejit_status status = mj_image_source_get(context, &request, &image, &cached);
+        if (status == MOEJIT_STATUS_OK) status = load(context, kernel, &image, &refused);
+        mj_image_free(&image);
+        if (!refused || !cached) return status;
+        context->refusals++;
+        request.num_refused++;
     }
-    mj_image_free(&image);
-    return status;
 }
 
 moejit_status mj_loaded_kernel_create(struct moejit_context *context, const struct mj_problem *problem,
