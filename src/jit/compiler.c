@@ -45,6 +45,16 @@ struct mj_resources mj_compiler_resources(const char *log) {
     };
 }
 
+// ptxas tells how long it took: the one thing that differs from compile to compile, and so from pack to pack.
+static void drop_times(char *log) {
+    for (char *at; (at = strstr(log, "Compile time")) != NULL;) {
+        char *start = at, *end = strchr(at, '\n');
+        while (start > log && start[-1] != '\n') start--;
+        end = end != NULL ? end + 1 : at + strlen(at);
+        memmove(start, end, strlen(end) + 1);
+    }
+}
+
 // NULL where there is none.
 static char *fetch_log(const struct mj_nvrtc *nvrtc, nvrtcProgram program) {
     size_t bytes = 0;
@@ -52,6 +62,7 @@ static char *fetch_log(const struct mj_nvrtc *nvrtc, nvrtcProgram program) {
     if (program != NULL && nvrtc->nvrtcGetProgramLogSize(program, &bytes) == NVRTC_SUCCESS && bytes > 1)
         log = malloc(bytes);
     if (log != NULL && nvrtc->nvrtcGetProgramLog(program, log) != NVRTC_SUCCESS) log[0] = '\0';
+    if (log != NULL) drop_times(log);
     return log;
 }
 

@@ -1,9 +1,11 @@
 // moejit prefill: compile the kernels of models for archs into the cache, with no GPU.
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "layer_options.h"
+#include "pack_list.h"
 
 static const char help[] =
     "Usage: moejit prefill [options]\n"
@@ -14,18 +16,23 @@ static const char help[] =
     "                           (default sm_90a)\n"
     "  --max-tokens N           (default 4096)\n"
     "  --cache PATH             the database (default: the user's)\n"
+    "  --pack FILE              write the kernels of all the layers and archs to a pack: a read-only file for\n"
+    "                           MOEJIT_CACHE_PACKS or `moejit cache import`. The same kernels give the same bytes.\n"
+    "                           Ctrl-C writes what is whole; the next run goes on from the cache\n"
     "  --json                   a JSON object a layer and arch\n"
-    "Exit status: 0 good, 1 a kernel spills registers, 2 bad command line, 3 a failed compile.\n";
+    "Exit status: 0 good, 1 a kernel spills registers, 2 bad command line, 3 a failed compile, a pack that cannot be\n"
+    "written, or Ctrl-C.\n";
 
 static const char all_archs[] = "sm_80,sm_86,sm_89,sm_90a,sm_100a,sm_103a,sm_120a,sm_121a";
 
-enum { OPTION_ARCH = 256, OPTION_MAX_TOKENS, OPTION_CACHE, OPTION_JSON, OPTION_HELP };
+enum { OPTION_ARCH = 256, OPTION_MAX_TOKENS, OPTION_CACHE, OPTION_PACK, OPTION_JSON, OPTION_HELP };
 
 static const struct option long_options[] = {
     LAYER_OPTIONS_LONG,
     {"arch", required_argument, NULL, OPTION_ARCH},
     {"max-tokens", required_argument, NULL, OPTION_MAX_TOKENS},
     {"cache", required_argument, NULL, OPTION_CACHE},
+    {"pack", required_argument, NULL, OPTION_PACK},
     {"json", no_argument, NULL, OPTION_JSON},
     {"help", no_argument, NULL, OPTION_HELP},
     {NULL, 0, NULL, 0},
@@ -33,10 +40,22 @@ static const struct option long_options[] = {
 
 struct prefill_options {
     struct layer_options layer;
-    const char *archs, *cache;
+    const char *archs, *cache, *pack;
     long long max_tokens;
     bool all_models, json;
+    struct pack_list *list; // what goes into the pack
 };
+
+static volatile sig_atomic_t interrupted;
+
+static void interrupt(int number) {
+    (void)number;
+    interrupted = 1;
+}
+
+static int progress(void *title, int32_t done, int32_t total, const char *current) {
+    return interrupted ? 1 : command_progress(title, done, total, current);
+}
 
 // Spilled bytes of the plan's kernels, each named.
 static int count_spills(const moejit_plan *plan) {
@@ -70,7 +89,7 @@ static int prefill(const struct prefill_options *options, const moejit_layer *la
     moejit_plan *plan = NULL;
     moejit_plan_options_init(&plan_options);
     plan_options.max_num_tokens = (int)options->max_tokens;
-    plan_options.progress = command_progress;
+    plan_options.progress = progress;
     plan_options.progress_user = title;
     int code = EXIT_GOOD;
     if (moejit_plan_create(context, layer, &plan_options, &plan) != MOEJIT_STATUS_OK) {
@@ -88,6 +107,7 @@ static int prefill(const struct prefill_options *options, const moejit_layer *la
         printf(form, name, arch, moejit_plan_num_kernels(plan), (unsigned long long)counters.compiles,
                (unsigned long long)counters.cache_hits, spilled);
         if (spilled > 0) code = EXIT_WRONG;
+        if (options->pack != NULL && !pack_list_add(options->list, context, plan)) code = EXIT_UNAVAILABLE;
     }
     fflush(stdout);
     moejit_plan_destroy(plan);
@@ -98,6 +118,7 @@ static int prefill(const struct prefill_options *options, const moejit_layer *la
 static int prefill_archs(const struct prefill_options *options, const moejit_layer *layer, const char *name) {
     char list[256];
     int worst = EXIT_GOOD;
+    if (interrupted) return EXIT_UNAVAILABLE;
     snprintf(list, sizeof(list), "%s", options->archs);
     for (char *rest = NULL, *arch = strtok_r(list, ",", &rest); arch != NULL; arch = strtok_r(NULL, ",", &rest)) {
         int code = prefill(options, layer, name, arch);
@@ -124,9 +145,31 @@ static bool take(struct prefill_options *options, int option, const char *value)
     case OPTION_ARCH: options->archs = strcmp(value, "all") == 0 ? all_archs : value; return true;
     case OPTION_MAX_TOKENS: return command_number("prefill", "max-tokens", value, 1, 65536, &options->max_tokens);
     case OPTION_CACHE: options->cache = value; return true;
+    case OPTION_PACK: options->pack = value; return true;
     case OPTION_JSON: options->json = true; return true;
     default: return false;
     }
+}
+
+static int prefill_pack(struct prefill_options *options) {
+    struct pack_list list = {0};
+    const struct sigaction action = {.sa_handler = interrupt};
+    moejit_layer layer;
+    int code;
+    options->list = &list;
+    if (options->pack != NULL) sigaction(SIGINT, &action, NULL);
+    if (options->all_models) {
+        code = prefill_models(options);
+    } else if (layer_options_layer(&options->layer, "prefill", &layer)) {
+        code = prefill_archs(options, &layer, options->layer.model != NULL ? options->layer.model : "layer");
+    } else {
+        code = EXIT_USAGE;
+    }
+    if (options->pack != NULL && code != EXIT_USAGE && !pack_list_write(&list, options->pack, options->json)) {
+        code = EXIT_UNAVAILABLE;
+    }
+    pack_list_free(&list);
+    return code;
 }
 
 int command_prefill(int argc, char **argv) {
@@ -145,8 +188,5 @@ int command_prefill(int argc, char **argv) {
         if (taken < 0 || (taken == 0 && !take(&options, option, optarg))) return EXIT_USAGE;
     }
     if (optind < argc) return command_usage("prefill", "\"%s\" is no option", argv[optind]);
-    if (options.all_models) return prefill_models(&options);
-    moejit_layer layer;
-    if (!layer_options_layer(&options.layer, "prefill", &layer)) return EXIT_USAGE;
-    return prefill_archs(&options, &layer, options.layer.model != NULL ? options.layer.model : "layer");
+    return prefill_pack(&options);
 }
