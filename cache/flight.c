@@ -8,7 +8,6 @@
 #include <unistd.h>
 
 #define NUM_TICKETS 1024
-#define LONGEST_NAP_MS 20
 
 static int64_t now_ms(void) {
     struct timespec now;
@@ -35,7 +34,6 @@ static int set_lock(const struct mj_flight *flight, short type, int64_t byte) {
 void mj_flight_open(struct mj_flight *flight, const char *path, int64_t bound_ms) {
     struct stat status;
     flight->bound_ms = bound_ms;
-    flight->held = -1;
     flight->descriptor = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0600);
     if (flight->descriptor < 0) return;
     // What somebody else may lock could keep us waiting.
@@ -52,12 +50,6 @@ void mj_flight_close(struct mj_flight *flight) {
     flight->descriptor = -1;
 }
 
-static void nap(int num) {
-    long ms = num < LONGEST_NAP_MS ? num + 1 : LONGEST_NAP_MS;
-    struct timespec time = {.tv_nsec = ms * 1000000};
-    nanosleep(&time, NULL);
-}
-
 static void leave_ticket(const struct mj_flight *flight, int64_t byte) {
     struct timespec now;
     clock_gettime(CLOCK_MONOTONIC, &now);
@@ -71,9 +63,10 @@ static void leave_ticket(const struct mj_flight *flight, int64_t byte) {
 static bool waited_too_long(const struct mj_flight *flight, int64_t byte, struct mj_flight_wait *wait) {
     uint64_t owner = 0;
     if (pread(flight->descriptor, &owner, sizeof(owner), ticket_of(byte)) < 0) owner = 0;
-    if (wait->num == 0 || owner != wait->owner) {
+    if (!wait->begun || owner != wait->owner) {
         wait->owner = owner;
         wait->since_ms = now_ms();
+        wait->begun = true;
     }
     return now_ms() - wait->since_ms >= flight->bound_ms;
 }
@@ -83,7 +76,6 @@ enum mj_turn mj_flight_take(struct mj_flight *flight, const unsigned char hash[M
     if (flight->descriptor < 0) return MJ_TURN_ALONE;
     int64_t byte = byte_of(hash);
     if (set_lock(flight, F_WRLCK, byte) == 0) {
-        flight->held = byte;
         leave_ticket(flight, byte);
         return MJ_TURN_OURS;
     }
@@ -91,11 +83,9 @@ enum mj_turn mj_flight_take(struct mj_flight *flight, const unsigned char hash[M
     struct flock probe = {.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = byte, .l_len = 1};
     if (fcntl(flight->descriptor, F_OFD_GETLK, &probe) != 0) return MJ_TURN_ALONE;
     if (waited_too_long(flight, byte, wait)) return MJ_TURN_ALONE;
-    nap(wait->num++);
     return MJ_TURN_WAIT;
 }
 
-void mj_flight_leave(struct mj_flight *flight) {
-    if (flight->held >= 0) set_lock(flight, F_UNLCK, flight->held);
-    flight->held = -1;
+void mj_flight_leave(struct mj_flight *flight, const unsigned char hash[MJ_HASH_BYTES]) {
+    if (flight->descriptor >= 0) set_lock(flight, F_UNLCK, byte_of(hash));
 }

@@ -11,26 +11,26 @@
 struct mj_flight {
     int descriptor; // -1: there is no file, nobody waits
     int64_t bound_ms;
-    int64_t held; // the byte that is ours; -1: none
 };
 
 enum mj_turn {
     MJ_TURN_OURS,  // the lock is ours: look once more, then compile
-    MJ_TURN_WAIT,  // somebody else compiles; a moment has passed: look once more, then ask again
+    MJ_TURN_WAIT,  // somebody else compiles: look once more in a moment, then ask again
     MJ_TURN_ALONE, // no lock can be had, or one owner had it for longer than the bound: compile all the same
 };
 
 struct mj_flight_wait { // zero before the first call
     uint64_t owner;     // who had the lock when last seen
     int64_t since_ms;   // since when
-    int num;
+    bool begun;
 };
 
+// One flight may hold the locks of several keys; it must not ask for one that it holds.
 // The file is made where there is none; one that cannot be is no error.
 void mj_flight_open(struct mj_flight *flight, const char *path, int64_t bound_ms);
 void mj_flight_close(struct mj_flight *flight);
 enum mj_turn mj_flight_take(struct mj_flight *flight, const unsigned char hash[MJ_HASH_BYTES],
                             struct mj_flight_wait *wait);
-void mj_flight_leave(struct mj_flight *flight);
+void mj_flight_leave(struct mj_flight *flight, const unsigned char hash[MJ_HASH_BYTES]);
 
 #endif

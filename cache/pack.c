@@ -80,6 +80,7 @@ static int compare_hashes(const void *one, const void *other) {
 static bool list_row(void *user, const struct mj_row *row) {
     struct listing *listing = user;
     struct entry entry = {.toolchain_rank = row->toolchain_rank, .source = listing->source};
+    if (row->format != NULL && strcmp(row->format, MJ_FORMAT_FAILURE) == 0) return true;
     if (!mj_row_good(row) || strlen(row->format) >= sizeof(entry.format) ||
         strlen(row->toolchain) >= sizeof(entry.toolchain)) {
         listing->counts->bad++;

@@ -7,6 +7,8 @@
 
 #include "key.h"
 
+#define MJ_FORMAT_FAILURE "failure" // a text in an image's place, dated, so that no pack gets it
+
 struct mj_row { // points into memory of somebody else's
     const void *key;
     size_t key_bytes;

@@ -85,7 +85,6 @@ static void check_owner(struct mj_store *store) {
     memset(&store->overlay, 0, sizeof(store->overlay));
     store->num_packs = 0;
     mj_use_log_clear(&store->uses);
-    store->flight.held = -1;
     store->warned = false;
     fall_back(store, "memory is used", "the process was forked with the cache open; a new context may open it again");
 }
@@ -173,7 +172,7 @@ struct mj_store *mj_store_open(const struct mj_store_options *options) {
     store->warn_user = options->user;
     store->owner = getpid();
     store->max_bytes = read_max_bytes(store, options->max_bytes);
-    store->flight = (struct mj_flight){-1, options->wait_ms > 0 ? options->wait_ms : DEFAULT_WAIT_MS, -1};
+    store->flight = (struct mj_flight){-1, options->wait_ms > 0 ? options->wait_ms : DEFAULT_WAIT_MS};
     if (options->path == NULL) {
         mj_store_path_find(store->path, sizeof(store->path));
         if (store->path[0] == '\0') {
@@ -421,12 +420,15 @@ bool mj_store_claim(struct mj_store *store, const struct mj_text *key, struct mj
     unsigned char hash[MJ_HASH_BYTES];
     check_owner(store);
     mj_key_hash(key->data, key->bytes, hash);
-    bool first = wait->num == 0;
+    bool first = !wait->begun;
     bool wait_more = mj_flight_take(&store->flight, hash, wait) == MJ_TURN_WAIT;
     if (wait_more && first) store->counters.waits++;
     return !wait_more;
 }
 
-void mj_store_leave(struct mj_store *store) {
-    mj_flight_leave(&store->flight);
+void mj_store_leave(struct mj_store *store, const struct mj_text *key) {
+    unsigned char hash[MJ_HASH_BYTES];
+    check_owner(store);
+    mj_key_hash(key->data, key->bytes, hash);
+    mj_flight_leave(&store->flight, hash);
 }

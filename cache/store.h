@@ -10,6 +10,7 @@
 
 #include "base/error.h"
 #include "base/text.h"
+#include "row.h"
 
 struct mj_store;
 
@@ -68,10 +69,11 @@ void mj_store_count(struct mj_store *store, bool hit);
 void mj_store_insert(struct mj_store *store, const struct mj_text *key, const char *toolchain, int toolchain_rank,
                      const struct mj_image_form *formats, int num_formats);
 
-// True: nobody else compiles the key, or all the same we should; look up once more, compile, leave. False: somebody
-// else did, for a moment; look up once more and ask again. *wait: zeros before the first call.
+// True: nobody else compiles the key, or all the same we should: look up once more, compile, leave. False: somebody
+// else does; look up once more and ask again in a moment. *wait: zeros before the first call. Several keys may be
+// claimed at a time, each once; leaving what is not claimed does nothing.
 struct mj_flight_wait;
 bool mj_store_claim(struct mj_store *store, const struct mj_text *key, struct mj_flight_wait *wait);
-void mj_store_leave(struct mj_store *store);
+void mj_store_leave(struct mj_store *store, const struct mj_text *key);
 
 #endif

@@ -1,10 +1,11 @@
 #include "run/image_source.h"
 
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
-#include "flight.h"
 #include "key.h"
 
 static const char format_cubin[] = "cubin", format_ptx[] = "ptx", format_log[] = "log";
@@ -24,59 +25,58 @@ void mj_image_source_key(const char *arch_name, const char *options, const struc
 }
 
 // A hit needs the cubin and the PTX, which a driver gets that refuses the cubin; the log is only for people.
-static bool lookup(struct moejit_context *context, const struct mj_image_request *request, struct mj_image *image) {
+bool mj_image_source_lookup(struct moejit_context *context, const struct mj_text *key, int num_refused,
+                            struct mj_image *image) {
     static const char *const formats[] = {format_cubin, format_ptx, format_log, NULL};
-    struct mj_lookup lookup = {formats, 2, NULL, request->num_refused};
+    struct mj_lookup lookup = {formats, 2, NULL, num_refused};
     struct mj_blob blobs[MJ_MAX_FORMATS];
     char toolchain[64];
-    if (!mj_store_lookup(context->store, request->key, &lookup, blobs, toolchain)) return false;
+    *image = (struct mj_image){0};
+    if (!mj_store_lookup(context->store, key, &lookup, blobs, toolchain)) return false;
     *image = (struct mj_image){blobs[0].data, blobs[0].bytes, blobs[1].data, blobs[1].bytes, blobs[2].data};
     return true;
 }
 
-static moejit_status open_compiler(struct moejit_context *context) {
-    if (context->nvrtc_open) return MOEJIT_STATUS_OK;
-    moejit_status status = mj_nvrtc_open(&context->nvrtc, context->nvrtc_option, &context->error);
-    if (status != MOEJIT_STATUS_OK) return status;
-    context->nvrtc_open = true;
-    snprintf(context->compiler, sizeof(context->compiler), "%s (NVRTC %d.%d)", context->nvrtc.path,
-             context->nvrtc.major, context->nvrtc.minor);
-    return MOEJIT_STATUS_OK;
+static int rank_of(const struct mj_compiler_identity *compiler) {
+    return compiler->major * 1000 + compiler->minor;
 }
 
-static void insert(struct moejit_context *context, const struct mj_text *key, const struct mj_image *image) {
+void mj_image_source_insert(struct moejit_context *context, const struct mj_text *key,
+                            const struct mj_compiler_identity *compiler, const struct mj_image *image) {
     char toolchain[64];
-    int rank = context->nvrtc.major * 1000 + context->nvrtc.minor;
     const struct mj_image_form formats[] = {{format_cubin, image->cubin, image->cubin_bytes},
                                             {format_ptx, image->ptx, image->ptx_bytes},
                                             {format_log, image->log, image->log != NULL ? strlen(image->log) + 1 : 0}};
-    snprintf(toolchain, sizeof(toolchain), "nvrtc %d.%d", context->nvrtc.major, context->nvrtc.minor);
-    mj_store_insert(context->store, key, toolchain, rank, formats, image->log != NULL ? 3 : 2);
+    snprintf(toolchain, sizeof(toolchain), "nvrtc %d.%d", compiler->major, compiler->minor);
+    mj_store_insert(context->store, key, toolchain, rank_of(compiler), formats, image->log != NULL ? 3 : 2);
 }
 
-static moejit_status compile(struct moejit_context *context, const struct mj_image_request *request,
-                             struct mj_image *image) {
-    moejit_status status = open_compiler(context);
-    if (status != MOEJIT_STATUS_OK) return status;
-    context->compiles++;
-    status = mj_compiler_compile(&context->nvrtc, &context->sources, request->unit, request->symbol, context->arch,
-                                 image, &context->error);
-    if (status == MOEJIT_STATUS_OK) insert(context, request->key, image);
-    return status;
+void mj_image_source_insert_failure(struct moejit_context *context, const struct mj_text *key,
+                                    const struct mj_compiler_identity *compiler, const char *message) {
+    struct mj_text text = {0};
+    if (context->failures_s < 0) return;
+    mj_text_append(&text, "until %" PRId64 "\n%s", (int64_t)time(NULL) + context->failures_s, message);
+    const struct mj_image_form format = {MJ_FORMAT_FAILURE, text.data, text.bytes + 1};
+    if (!text.failed) mj_store_insert(context->store, key, compiler->build, rank_of(compiler), &format, 1);
+    mj_text_free(&text);
 }
 
-moejit_status mj_image_source_get(struct moejit_context *context, const struct mj_image_request *request,
-                                  struct mj_image *image, bool *cached) {
-    struct mj_flight_wait wait = {0};
-    *image = (struct mj_image){0};
-    *cached = lookup(context, request, image);
-    // Somebody else may be at it: who has waited finds what the other compiled.
-    for (bool ours = false; !*cached && !ours;) {
-        ours = mj_store_claim(context->store, request->key, &wait);
-        *cached = lookup(context, request, image);
+bool mj_image_source_lookup_failure(struct moejit_context *context, const struct mj_text *key,
+                                    const struct mj_compiler_identity *compiler, struct mj_error *error) {
+    static const char *const formats[] = {MJ_FORMAT_FAILURE, NULL};
+    const struct mj_lookup lookup = {formats, 1, compiler->build, 0};
+    struct mj_blob blobs[MJ_MAX_FORMATS];
+    char toolchain[64];
+    int64_t until = 0;
+    if (context->failures_s < 0 || !mj_store_lookup(context->store, key, &lookup, blobs, toolchain)) return false;
+    const char *text = blobs[0].bytes > 0 ? blobs[0].data : "", *line = memchr(text, '\n', blobs[0].bytes);
+    bool known = line != NULL && text[blobs[0].bytes - 1] == '\0' && sscanf(text, "until %" SCNd64, &until) == 1 &&
+                 (int64_t)time(NULL) < until;
+    if (known) {
+        mj_error_set(error, MOEJIT_STATUS_COMPILE_FAILED,
+                     "%.*s\n(remembered by the cache, until %" PRId64 " s from now)",
+                     (int)(blobs[0].bytes - (size_t)(line + 1 - text)), line + 1, until - (int64_t)time(NULL));
     }
-    mj_store_count(context->store, *cached);
-    moejit_status status = *cached ? MOEJIT_STATUS_OK : compile(context, request, image);
-    mj_store_leave(context->store);
-    return status;
+    free(blobs[0].data);
+    return known;
 }
