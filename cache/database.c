@@ -84,11 +84,14 @@ static bool is_marked(sqlite3 *handle) {
 static bool check_version(struct mj_database *database, bool *empty, enum mj_outcome *outcome, char *why,
                           size_t why_bytes) {
     int64_t version = 0, tables = 0, application = 0;
-    int result = read_number(database->handle, "PRAGMA user_version;", &version);
+    int result = execute(database, "BEGIN;"); // one moment: somebody may be making the tables
+    if (result == SQLITE_OK) result = read_number(database->handle, "PRAGMA user_version;", &version);
     if (result == SQLITE_OK && version == 0) {
         result = read_number(database->handle, "SELECT count(*) FROM sqlite_master;", &tables);
     }
     if (result == SQLITE_OK) result = read_number(database->handle, "PRAGMA application_id;", &application);
+    if (result == SQLITE_OK) result = execute(database, "COMMIT;");
+    if (result != SQLITE_OK) mj_database_rollback(database);
     *empty = version == 0;
     database->ours = application == APPLICATION_ID;
     *outcome = result == SQLITE_OK ? MJ_OUTCOME_FAILED : mj_database_outcome(database, result);
@@ -111,14 +114,22 @@ static int prepare(struct mj_database *database, const char *sql, sqlite3_stmt *
     return sqlite3_prepare_v3(database->handle, sql, -1, SQLITE_PREPARE_PERSISTENT, statement, NULL);
 }
 
+static int write_marks(struct mj_database *database) {
+    char sql[96];
+    snprintf(sql, sizeof(sql), "PRAGMA application_id = %d; PRAGMA user_version = %d;", APPLICATION_ID, FORMAT_VERSION);
+    return execute(database, sql);
+}
+
+// Tables and marks come at one moment: others may be opening the same file.
 static int write_schema(struct mj_database *database, bool empty) {
-    char marks_sql[96];
-    int result = execute(database, schema);
-    snprintf(marks_sql, sizeof(marks_sql), "PRAGMA application_id = %d; PRAGMA user_version = %d;", APPLICATION_ID,
-             FORMAT_VERSION);
-    if (result == SQLITE_OK && empty) result = execute(database, marks_sql);
+    int result = empty ? execute(database, "BEGIN IMMEDIATE;") : SQLITE_OK;
+    if (result == SQLITE_OK) result = execute(database, schema);
+    if (result == SQLITE_OK && database->kind == MJ_DATABASE_USER) result = execute(database, uses_schema);
+    if (result == SQLITE_OK && empty) result = write_marks(database);
+    if (result == SQLITE_OK && empty) result = execute(database, "COMMIT;");
+    if (result != SQLITE_OK) mj_database_rollback(database);
     database->ours |= result == SQLITE_OK && empty;
-    return result == SQLITE_OK && database->kind == MJ_DATABASE_USER ? execute(database, uses_schema) : result;
+    return result;
 }
 
 static int prepare_all(struct mj_database *database, bool empty) {
