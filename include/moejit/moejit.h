@@ -290,6 +290,8 @@ typedef struct moejit_plan_options {
     moejit_progress_fn progress;
     void *progress_user;
     moejit_family family; // of gate_up and down; a forced tile must belong to it
+    int32_t describe_only; // 1: kernels are generated and looked up in the cache, none is compiled or loaded; what they
+                           // are can be asked for, and forward is NOT_PREPARED
 } moejit_plan_options;
 
 MOEJIT_API void moejit_plan_options_init(moejit_plan_options *options);
@@ -313,6 +315,7 @@ typedef struct moejit_kernel_info { // strings live as long as the plan
     size_t struct_size;             // set by the caller: sizeof
     const char *symbol, *source, *key_text, *ptx;
     int32_t registers, spill_bytes, static_shared_bytes, dynamic_shared_bytes, num_threads;
+    int32_t cached; // 1: the cache had it when the plan was made
 } moejit_kernel_info;
 
 MOEJIT_API int32_t moejit_plan_num_kernels(const moejit_plan *plan);

@@ -59,6 +59,7 @@ static void finish(struct batch *batch, struct job *job, moejit_status status) {
 static void load(struct batch *batch, struct job *job, struct mj_image *image, bool cached) {
     bool refused;
     moejit_status status = mj_loaded_kernel_load(batch->context, job->kernel, image, &refused);
+    job->kernel->cached = cached;
     mj_image_free(image);
     if (refused && cached) {
         batch->context->refusals++;
@@ -228,4 +229,14 @@ moejit_status mj_kernel_batch_prepare(struct moejit_context *context, struct mj_
     moejit_status status = batch.status;
     close_batch(&batch);
     return status;
+}
+
+void mj_kernel_batch_look_up(struct moejit_context *context, struct mj_loaded_kernel *kernels, int num_kernels) {
+    for (int i = 0; i < num_kernels; i++) {
+        struct mj_image image;
+        kernels[i].cached = mj_image_source_lookup(context, &kernels[i].key, 0, &image);
+        mj_store_count(context->store, kernels[i].cached);
+        kernels[i].resources = mj_compiler_resources(image.log);
+        mj_image_free(&image);
+    }
 }

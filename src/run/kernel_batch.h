@@ -11,4 +11,7 @@
 moejit_status mj_kernel_batch_prepare(struct moejit_context *context, struct mj_loaded_kernel *kernels, int num_kernels,
                                       moejit_progress_fn progress, void *user);
 
+// Only tells of each kernel whether the cache has it, and by its log what it uses.
+void mj_kernel_batch_look_up(struct moejit_context *context, struct mj_loaded_kernel *kernels, int num_kernels);
+
 #endif

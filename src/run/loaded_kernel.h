@@ -15,6 +15,7 @@ struct mj_loaded_kernel {
     struct mj_resources resources;
     struct mj_module module;
     int num_threads, shared_bytes;
+    bool cached; // the cache had it
 };
 
 // Generates the unit and its key. On failure nothing is left.

@@ -56,6 +56,10 @@ static moejit_status prepare_kernels(struct moejit_plan *plan, const moejit_plan
                                                          &plan->kernels[plan->num_kernels]);
         if (status != MOEJIT_STATUS_OK) return status;
     }
+    if (plan->describe_only) {
+        mj_kernel_batch_look_up(plan->context, plan->kernels, total);
+        return MOEJIT_STATUS_OK;
+    }
     return mj_kernel_batch_prepare(plan->context, plan->kernels, total, options->progress, options->progress_user);
 }
 
@@ -107,6 +111,7 @@ static moejit_status create(struct moejit_plan *plan, const moejit_layer *layer,
     if (status == MOEJIT_STATUS_OK) status = choose_family(plan, &options);
     if (status != MOEJIT_STATUS_OK) return status;
     plan->max_num_tokens = options.max_num_tokens;
+    plan->describe_only = options.describe_only != 0;
     size_t cap = options.partials_cap_bytes > 0 ? options.partials_cap_bytes : DEFAULT_PARTIALS_CAP;
     mj_layout_workspace(&plan->problem, plan->max_num_tokens, cap, &plan->workspace);
     struct mj_entered entered = {false};
@@ -175,6 +180,7 @@ moejit_status moejit_plan_kernel(const moejit_plan *plan, int32_t kernel_idx, mo
         .static_shared_bytes = kernel->resources.static_shared_bytes,
         .dynamic_shared_bytes = kernel->shared_bytes,
         .num_threads = kernel->num_threads,
+        .cached = kernel->cached,
     };
     memcpy(info, &ours, info->struct_size < sizeof(ours) ? info->struct_size : sizeof(ours));
     return MOEJIT_STATUS_OK;

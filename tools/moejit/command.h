@@ -31,6 +31,9 @@ bool command_number(const char *name, const char *option, const char *text, long
 // The index of text among words (ended by NULL); false, with the choices printed.
 bool command_choice(const char *name, const char *option, const char *text, const char *const *words, int *choice);
 
+// To stdout, in quotes.
+void command_json_string(const char *text, size_t length);
+
 // Warnings of the library to stderr.
 void command_log(void *user, moejit_log_level level, const char *text);
 

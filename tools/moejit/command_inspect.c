@@ -43,22 +43,6 @@ struct inspect_options {
     bool json;
 };
 
-static void print_json_string(const char *text) {
-    putchar('"');
-    for (const char *c = text; *c != '\0'; c++) {
-        if (*c == '"' || *c == '\\') {
-            printf("\\%c", *c);
-        } else if (*c == '\n') {
-            printf("\\n");
-        } else if ((unsigned char)*c < ' ') {
-            printf("\\u%04x", (unsigned)*c);
-        } else {
-            putchar(*c);
-        }
-    }
-    putchar('"');
-}
-
 static moejit_kernel_info kernel_info(const moejit_plan *plan, int kernel_idx) {
     moejit_kernel_info info = {.struct_size = sizeof(info)};
     moejit_plan_kernel(plan, kernel_idx, &info);
@@ -83,7 +67,7 @@ static void print_text(const moejit_kernel_info *info, const struct inspect_opti
     size_t length = strlen(text);
     if (options->json) {
         printf("{\"symbol\": \"%s\", \"%s\": ", info->symbol, whats[options->what]);
-        print_json_string(text);
+        command_json_string(text, strlen(text));
         printf("}\n");
     } else {
         fputs(text, stdout);

@@ -77,7 +77,7 @@ bool pack_list_write(struct pack_list *list, const char *path, bool json) {
         fprintf(stderr, "moejit prefill: %s: %s\n", path, why);
         return false;
     }
-    printf(json ? "{\"pack\": true, \"kernels\": %zu, \"rows\": %" PRIu64 "}\n"
+    printf(json ? "{\"event\": \"pack\", \"kernels\": %zu, \"rows\": %" PRIu64 "}\n"
                 : "pack: %zu kernels, %" PRIu64 " rows\n",
            list->num, counts.rows);
     return true;
