@@ -10,18 +10,29 @@
 
 static const char format_cubin[] = "cubin", format_ptx[] = "ptx", format_log[] = "log";
 
+// What the unit includes, by name: the order in which sources are kept is not in the key. Their number.
+static int list_used(const struct mj_source_set *sources, const char *unit, const struct mj_source **list) {
+    bool used[MJ_MAX_SOURCES] = {false};
+    int num = 0;
+    mj_source_set_closure(sources, unit, used);
+    for (int i = 0; i < sources->num_sources; i++) {
+        if (!used[i]) continue;
+        int at = num++;
+        for (; at > 0 && strcmp(list[at - 1]->name, sources->sources[i].name) > 0; at--) list[at] = list[at - 1];
+        list[at] = &sources->sources[i];
+    }
+    return num;
+}
+
 void mj_image_source_key(const char *arch_name, const char *options, const struct mj_source_set *sources,
                          const char *unit, struct mj_text *key) {
-    bool used[MJ_MAX_SOURCES] = {false};
+    const struct mj_source *used[MJ_MAX_SOURCES];
     mj_text_append(key, "moejit key 1\n");
     mj_key_append(key, "arch", arch_name, strlen(arch_name));
     mj_key_append(key, "options", options, strlen(options));
     mj_key_append(key, "unit", unit, strlen(unit));
-    mj_source_set_closure(sources, unit, used);
-    for (int i = 0; i < sources->num_sources; i++) {
-        const struct mj_source *source = &sources->sources[i];
-        if (used[i]) mj_key_append_hash(key, source->name, source->text, source->bytes);
-    }
+    int num = list_used(sources, unit, used);
+    for (int i = 0; i < num; i++) mj_key_append_hash(key, used[i]->name, used[i]->text, used[i]->bytes);
 }
 
 // A hit needs the cubin and the PTX, which a driver gets that refuses the cubin; the log is only for people.

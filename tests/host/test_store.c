@@ -110,6 +110,60 @@ static void images_survive_the_process_and_newest_wins(void **state) {
     assert_int_equal(status.st_mode & 0777, 0600);
 }
 
+// What a lookup of cubin and PTX finds: which toolchain's cubin, "" for a miss.
+static void expect_toolchain(struct mj_store *store, const char *only, int skip, const char *wanted) {
+    static const char *const formats[] = {"cubin", "ptx", NULL};
+    const struct mj_lookup lookup = {formats, 2, only, skip};
+    struct mj_blob images[MJ_MAX_FORMATS];
+    struct mj_text key = make_key("a");
+    char toolchain[64];
+    bool hit = mj_store_lookup(store, &key, &lookup, images, toolchain);
+    assert_int_equal(hit, wanted[0] != '\0');
+    if (hit) {
+        assert_string_equal(toolchain, wanted);
+        assert_memory_equal(images[0].data, wanted, strlen(wanted));
+    }
+    for (int i = 0; i < MJ_MAX_FORMATS; i++) free(images[i].data);
+    mj_text_free(&key);
+}
+
+static void insert_forms(struct mj_store *store, const char *toolchain, int rank, int num_forms) {
+    struct mj_text key = make_key("a");
+    const struct mj_image_form forms[] = {{"cubin", toolchain, strlen(toolchain)}, {"ptx", "p", 1}};
+    mj_store_insert(store, &key, toolchain, rank, forms, num_forms);
+    mj_text_free(&key);
+}
+
+// The database's before a pack's; in each the newest that is whole; the next one after each that the driver refuses.
+static void which_toolchain_is_taken_when(void **state) {
+    char pack[160];
+    (void)state;
+    snprintf(pack, sizeof(pack), "%s/a.mjpack", folder);
+    struct mj_store *store = open_store(pack);
+    insert_forms(store, "nvrtc 14.0", 14000, 2);
+    insert_forms(store, "nvrtc 12.8", 12008, 2);
+    mj_store_close(store);
+    const struct mj_store_options options = {.path = path, .packs = pack, .warn = warn};
+    store = mj_store_open(&options);
+    expect_toolchain(store, NULL, 0, "nvrtc 14.0"); // of the pack: the database has none
+    insert_forms(store, "nvrtc 13.2", 13002, 1);    // a cubin without PTX is no hit
+    expect_toolchain(store, NULL, 0, "nvrtc 14.0");
+    insert_forms(store, "nvrtc 12.9", 12009, 2);
+    expect_toolchain(store, NULL, 0, "nvrtc 12.9"); // the database's before the pack's newer one
+    insert_forms(store, "nvrtc 13.0", 13000, 2);
+    expect_toolchain(store, NULL, 0, "nvrtc 13.0");
+    expect_toolchain(store, NULL, 1, "nvrtc 12.9");
+    expect_toolchain(store, NULL, 2, "nvrtc 14.0");
+    expect_toolchain(store, NULL, 3, "nvrtc 12.8");
+    expect_toolchain(store, NULL, 4, "");
+    expect_toolchain(store, "nvrtc 12.9", 0, "nvrtc 12.9"); // only the one asked for
+    expect_toolchain(store, "nvrtc 12.8", 0, "nvrtc 12.8");
+    expect_toolchain(store, "nvrtc 13.2", 0, "");
+    expect_toolchain(store, "nvrtc 11.0", 0, "");
+    mj_store_close(store);
+    assert_int_equal(warnings, 0);
+}
+
 // Bit rot in any column is a miss, the row goes, and a new one heals it.
 static void a_changed_row_is_never_returned(void **state) {
     static const char *const damage[] = {"UPDATE images SET image = CAST('rotten' AS BLOB);",
@@ -276,6 +330,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         TEST(keys_are_length_prefixed),
         TEST(images_survive_the_process_and_newest_wins),
+        TEST(which_toolchain_is_taken_when),
         TEST(a_changed_row_is_never_returned),
         TEST(a_foreign_file_is_left_alone),
         TEST(a_newer_format_is_left_alone),
