@@ -53,7 +53,7 @@ else
     for sanitizer in address,undefined thread; do
         name=${sanitizer%%,*}
         step "$name-build" build "$root/build/$name" -DMOEJIT_SANITIZE="$sanitizer" -DCMAKE_BUILD_TYPE=Debug
-        step "$name" tests "$root/build/$name" -L 'host|sanitized'
+        step "$name" tests "$root/build/$name" -L "host|sanitized|$name"
     done
     # Another version formats otherwise.
     if clang-format --version 2>/dev/null | grep -q 'version 14\.'; then

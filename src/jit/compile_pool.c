@@ -134,15 +134,15 @@ static void fail(struct mj_compile_worker *worker, struct mj_compile_result *res
 // Its end of the socket is closed. True: a result.
 static bool bury(struct mj_compile_pool *pool, struct mj_compile_worker *worker, struct mj_compile_result *result) {
     struct mj_text ending = {0};
-    bool greeted = worker->greeted, killed = false;
-    mj_compile_process_end(worker, &ending, &killed);
+    bool greeted = worker->greeted, blameless = false;
+    mj_compile_process_end(worker, &ending, &blameless);
     const char *what = ending.data != NULL ? ending.data : "ended";
     if (!greeted) {
         stay_here(pool, what);
         worker->local = worker->job >= 0;
     } else if (worker->job >= 0) {
-        // Killed from outside: most often for memory. Another try may do.
-        fail(worker, result, killed ? MOEJIT_STATUS_OUT_OF_MEMORY : MOEJIT_STATUS_COMPILE_FAILED, what);
+        // Another try may do where it was not the kernel's fault.
+        fail(worker, result, blameless ? MOEJIT_STATUS_OUT_OF_MEMORY : MOEJIT_STATUS_COMPILE_FAILED, what);
         mj_text_free(&ending);
         return true;
     }

@@ -155,7 +155,13 @@ static bool reap(struct mj_compile_worker *worker, int *status) {
     return got == worker->pid;
 }
 
-void mj_compile_process_end(struct mj_compile_worker *worker, struct mj_text *ending, bool *killed) {
+// Exit statuses of the helper's own: 0, nobody listened any more; 3, it had no memory.
+static bool is_blameless(int status) {
+    if (WIFSIGNALED(status)) return WTERMSIG(status) == SIGKILL;
+    return WEXITSTATUS(status) == 0 || WEXITSTATUS(status) == 3;
+}
+
+void mj_compile_process_end(struct mj_compile_worker *worker, struct mj_text *ending, bool *blameless) {
     int status = 0;
     if (!worker->running) return;
     close(worker->socket);
@@ -164,7 +170,7 @@ void mj_compile_process_end(struct mj_compile_worker *worker, struct mj_text *en
     if (ending != NULL) {
         append_ending(ending, known, status);
         append_output(worker->output, ending);
-        *killed = known && WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL;
+        *blameless = known && is_blameless(status);
     }
     if (worker->process >= 0) close(worker->process);
     if (worker->output >= 0) close(worker->output);

@@ -11,7 +11,7 @@ bool mj_compile_process_start(struct mj_compile_worker *worker, const char *help
                               size_t why_bytes);
 // Kills it where it still runs. ending (may be NULL): how it ended, with the end of what it printed; *killed: by
 // SIGKILL.
-void mj_compile_process_end(struct mj_compile_worker *worker, struct mj_text *ending, bool *killed);
+void mj_compile_process_end(struct mj_compile_worker *worker, struct mj_text *ending, bool *blameless);
 
 // Moves bytes as far as that goes without waiting. False: the process has closed its end.
 bool mj_compile_process_send(struct mj_compile_worker *worker);
