@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "key.h"
@@ -324,6 +325,36 @@ static void the_environment_names_the_place(void **state) {
     unsetenv("XDG_CACHE_HOME");
 }
 
+// The child leaves the connection alone and keeps its images in memory; the parent goes on.
+static void a_fork_leaves_the_database_to_the_parent(void **state) {
+    int status;
+    (void)state;
+    struct mj_store *store = open_store(path);
+    insert(store, "a", "image", 1);
+    pid_t child = fork();
+    assert_true(child >= 0);
+    if (child == 0) {
+        expect(store, "a", NULL);
+        insert(store, "b", "the child's", 1);
+        expect(store, "b", "the child's");
+        bool good = warnings == 1 && strstr(warning, "the process was forked with the cache open") != NULL &&
+                    mj_store_path(store)[0] == '\0';
+        mj_store_close(store);
+        _exit(good ? 0 : 1);
+    }
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_int_equal(status, 0);
+    expect(store, "a", "image");
+    expect(store, "b", NULL);
+    insert(store, "c", "the parent's", 1);
+    mj_store_close(store);
+    store = open_store(path);
+    expect(store, "a", "image");
+    expect(store, "c", "the parent's");
+    mj_store_close(store);
+    assert_int_equal(warnings, 0);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void) {
@@ -340,6 +371,7 @@ int main(void) {
         TEST(hits_write_nothing),
         TEST(unsafe_places_are_refused),
         TEST(the_environment_names_the_place),
+        TEST(a_fork_leaves_the_database_to_the_parent),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
