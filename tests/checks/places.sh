@@ -79,7 +79,7 @@ fi
 if unshare -rm true 2>/dev/null; then
     export -f works
     mkdir "$folder/disk"
-    in_mount() { unshare -rm bash -c 'folder=$1 bad=0; shift; mount -t tmpfs -o size=64k,mode=700 none "$folder/disk"; '"$1"'; exit $bad' - "$folder" "${fill[@]}" || bad=1; }
+    in_mount() { unshare -rm bash -c 'folder=$1 bad=0; shift; mount -t tmpfs -o size=160k,mode=700 none "$folder/disk"; '"$1"'; exit $bad' - "$folder" "${fill[@]}" || bad=1; }
     in_mount 'works 5 "images are kept in memory only from here on: database or disk is full$" "$@" --cache "$folder/disk/k.db"
         [ "$(sqlite3 "$folder/disk/k.db" "PRAGMA integrity_check")" = ok ] || bad=1'
     in_mount 'mount -o remount,ro "$folder/disk"

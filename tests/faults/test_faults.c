@@ -19,7 +19,7 @@
 
 static char folder[64], path[96];
 static int warnings;
-static unsigned char pristine[1 << 17];
+static unsigned char pristine[1 << 19];
 static size_t pristine_bytes;
 
 static void warn(void *user, const char *text) {

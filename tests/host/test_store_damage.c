@@ -18,6 +18,7 @@
 
 static char folder[64], path[96];
 static int warnings;
+static int num_flips = 100; // of bits anywhere, beside one in every 512 bytes; the first argument
 static unsigned char *pristine;
 static size_t pristine_bytes;
 
@@ -155,7 +156,7 @@ static void a_flipped_bit_is_never_returned(void **state) {
     int whole = 0, flips = 0;
     for (size_t byte = 0; byte < pristine_bytes; byte += 512, flips++) flip(byte, byte / 512 % 8, &whole);
     uint64_t random = 88172645463325252U;
-    for (int i = 0; i < 2000; i++, flips++) {
+    for (int i = 0; i < num_flips; i++, flips++) {
         random ^= random << 13;
         random ^= random >> 7;
         random ^= random << 17;
@@ -243,7 +244,8 @@ static void rows_that_do_not_fit_are_misses(void **state) {
     }
 }
 
-int main(void) {
+int main(int argc, char **argv) {
+    if (argc > 1) num_flips = atoi(argv[1]);
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_flipped_bit_is_never_returned),
         cmocka_unit_test(a_truncated_file_is_mended),
