@@ -15,7 +15,7 @@ struct mj_flight {
 
 enum mj_turn {
     MJ_TURN_OURS,  // the lock is ours: look once more, then compile
-    MJ_TURN_WAIT,  // somebody else compiles: look once more in a moment, then ask again
+    MJ_TURN_WAIT,  // somebody else compiles: ask again in a moment
     MJ_TURN_ALONE, // no lock can be had, or one owner had it for longer than the bound: compile all the same
 };
 

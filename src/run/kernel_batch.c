@@ -21,7 +21,6 @@ struct job {
     struct mj_loaded_kernel *kernel;
     enum job_state state;
     int num_refused; // images of the cache that the driver has refused
-    bool blocked;    // somebody else compiles it
     struct mj_flight_wait wait;
 };
 
@@ -117,12 +116,11 @@ static void start(struct batch *batch, struct job *job) {
     struct moejit_context *context = batch->context;
     const struct mj_loaded_kernel *kernel = job->kernel;
     struct mj_compile_request request;
-    job->blocked = !mj_store_claim(context->store, &kernel->key, &job->wait);
+    if (!mj_store_claim(context->store, &kernel->key, &job->wait)) return; // its owner's image is there when it leaves
     if (look_up(batch, job)) {
-        if (!job->blocked) mj_store_leave(context->store, &kernel->key);
+        mj_store_leave(context->store, &kernel->key);
         return;
     }
-    if (job->blocked) return;
     moejit_status status = ask_host(context, kernel->symbol);
     if (status == MOEJIT_STATUS_OK) status = ask_compiler(batch, job);
     if (status != MOEJIT_STATUS_OK) {

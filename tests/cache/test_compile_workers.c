@@ -158,8 +158,10 @@ static void expect_no_child(void) {
 }
 
 static void catch_child(int number) {
+    int kept = errno;
     (void)number;
     while (waitpid(-1, NULL, WNOHANG) > 0) continue;
+    errno = kept;
 }
 
 // Also where the host ignores its children, or reaps them all.
