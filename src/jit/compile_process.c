@@ -41,9 +41,11 @@ bool mj_compile_process_find(const char *option, char *path, size_t bytes) {
         return true;
     }
     ssize_t length = readlink("/proc/self/exe", program, sizeof(program) - 1); // linked into a program
-    if (length <= 0) return false;
-    program[length] = '\0';
-    return find_near(program, path, bytes);
+    if (length > 0) {
+        program[length] = '\0';
+        if (find_near(program, path, bytes)) return true;
+    }
+    return (size_t)snprintf(path, bytes, "%s", MOEJIT_INSTALLED_HELPER) < bytes && access(path, X_OK) == 0;
 }
 
 // Its own process group: Ctrl-C at a terminal is the host's to handle. Nothing of the host's signal settings.
