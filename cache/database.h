@@ -42,7 +42,6 @@ enum mj_outcome mj_database_outcome(const struct mj_database *database, int resu
 // Empties a damaged database of ours in place, under SQLite's own locks, so that other processes may have it open.
 bool mj_database_reset(struct mj_database *database);
 
-#define MJ_TOOLCHAIN_BYTES 64
 #define MJ_MAX_TOOLCHAINS 8
 struct mj_toolchains { // that hold a key, the newest first
     char names[MJ_MAX_TOOLCHAINS][MJ_TOOLCHAIN_BYTES];

@@ -7,6 +7,7 @@
 
 #include "key.h"
 
+#define MJ_TOOLCHAIN_BYTES 64       // longer names are cut
 #define MJ_FORMAT_FAILURE "failure" // a text in an image's place, dated, so that no pack gets it
 
 struct mj_row { // points into memory of somebody else's

@@ -61,7 +61,7 @@ struct mj_lookup {
 // The images of a key, in the order of lookup->formats, all of one toolchain: the database's before a pack's, the
 // newest toolchain's first. False is a miss. The caller frees them.
 bool mj_store_lookup(struct mj_store *store, const struct mj_text *key, const struct mj_lookup *lookup,
-                     struct mj_blob images[MJ_MAX_FORMATS], char toolchain[64]);
+                     struct mj_blob images[MJ_MAX_FORMATS], char toolchain[MJ_TOOLCHAIN_BYTES]);
 // Counts one lookup's outcome.
 void mj_store_count(struct mj_store *store, bool hit);
 

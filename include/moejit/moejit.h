@@ -195,8 +195,12 @@ typedef struct moejit_context_options {
     // the helper is not found).
     int32_t compile_workers;
     int64_t compile_timeout_ms; // of one kernel in such a process; 0: 100 s
-    const char
-        *compile_helper; // NULL: MOEJIT_COMPILE_HELPER, else moejit-compile beside the library or in ../libexec/moejit
+    // The compiler's program. NULL: MOEJIT_COMPILE_HELPER, else moejit-compile beside the library or in
+    // ../libexec/moejit.
+    const char *compile_helper;
+    // 1: images of the NVRTC that is here alone, by its version; it is asked, and must be there. 0: of any that the
+    // driver loads, the newest first.
+    int32_t cache_present_toolchain;
 } moejit_context_options;
 
 // Any thread.
@@ -289,7 +293,7 @@ typedef struct moejit_plan_options {
     size_t partials_cap_bytes; // deterministic and batch-invariant sum: cap of its workspace; 0: 256 MiB
     moejit_progress_fn progress;
     void *progress_user;
-    moejit_family family; // of gate_up and down; a forced tile must belong to it
+    moejit_family family;  // of gate_up and down; a forced tile must belong to it
     int32_t describe_only; // 1: kernels are generated and looked up in the cache, none is compiled or loaded; what they
                            // are can be asked for, and forward is NOT_PREPARED
 } moejit_plan_options;

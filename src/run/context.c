@@ -120,6 +120,7 @@ static moejit_status create(struct moejit_context *context, const moejit_context
                                            .warn = warn_of_store,
                                            .user = context};
     context->store = mj_store_open(&store);
+    context->present_toolchain = options.cache_present_toolchain != 0;
     context->num_workers = options.compile_workers;
     context->compile_timeout_ms = options.compile_timeout_ms > 0 ? options.compile_timeout_ms : DEFAULT_TIMEOUT_MS;
     context->failures_s = options.cache_failures_s != 0 ? options.cache_failures_s : DEFAULT_FAILURES_S;

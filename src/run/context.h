@@ -20,6 +20,7 @@ struct moejit_context {
     int num_workers;
     int64_t compile_timeout_ms, failures_s; // failures_s negative: failed compiles are not remembered
     char compiler[320];                     // moejit_context_compiler
+    bool present_toolchain;                 // no other compiler's images
     bool sealed;
     moejit_seal_fn seal; // NULL: forbids
     void *seal_user;

@@ -35,30 +35,38 @@ void mj_image_source_key(const char *arch_name, const char *options, const struc
     for (int i = 0; i < num; i++) mj_key_append_hash(key, used[i]->name, used[i]->text, used[i]->bytes);
 }
 
-// A hit needs the cubin and the PTX, which a driver gets that refuses the cubin; the log is only for people.
-bool mj_image_source_lookup(struct moejit_context *context, const struct mj_text *key, int num_refused,
-                            struct mj_image *image) {
-    static const char *const formats[] = {format_cubin, format_ptx, format_log, NULL};
-    struct mj_lookup lookup = {formats, 2, NULL, num_refused};
-    struct mj_blob blobs[MJ_MAX_FORMATS];
-    char toolchain[64];
-    *image = (struct mj_image){0};
-    if (!mj_store_lookup(context->store, key, &lookup, blobs, toolchain)) return false;
-    *image = (struct mj_image){blobs[0].data, blobs[0].bytes, blobs[1].data, blobs[1].bytes, blobs[2].data};
-    return true;
+static void name_toolchain(const struct mj_compiler_identity *compiler, char toolchain[MJ_TOOLCHAIN_BYTES]) {
+    snprintf(toolchain, MJ_TOOLCHAIN_BYTES, "nvrtc %d.%d", compiler->major, compiler->minor);
 }
 
 static int rank_of(const struct mj_compiler_identity *compiler) {
     return compiler->major * 1000 + compiler->minor;
 }
 
+// A hit needs the cubin and the PTX, which a driver gets that refuses the cubin; the log is only for people.
+bool mj_image_source_lookup(struct moejit_context *context, const struct mj_text *key,
+                            const struct mj_compiler_identity *compiler, int num_refused, struct mj_image *image) {
+    static const char *const formats[] = {format_cubin, format_ptx, format_log, NULL};
+    struct mj_lookup lookup = {formats, 2, NULL, num_refused};
+    struct mj_blob blobs[MJ_MAX_FORMATS];
+    char toolchain[MJ_TOOLCHAIN_BYTES], only[MJ_TOOLCHAIN_BYTES];
+    *image = (struct mj_image){0};
+    if (compiler != NULL) {
+        name_toolchain(compiler, only);
+        lookup.toolchain = only;
+    }
+    if (!mj_store_lookup(context->store, key, &lookup, blobs, toolchain)) return false;
+    *image = (struct mj_image){blobs[0].data, blobs[0].bytes, blobs[1].data, blobs[1].bytes, blobs[2].data};
+    return true;
+}
+
 void mj_image_source_insert(struct moejit_context *context, const struct mj_text *key,
                             const struct mj_compiler_identity *compiler, const struct mj_image *image) {
-    char toolchain[64];
+    char toolchain[MJ_TOOLCHAIN_BYTES];
     const struct mj_image_form formats[] = {{format_cubin, image->cubin, image->cubin_bytes},
                                             {format_ptx, image->ptx, image->ptx_bytes},
                                             {format_log, image->log, image->log != NULL ? strlen(image->log) + 1 : 0}};
-    snprintf(toolchain, sizeof(toolchain), "nvrtc %d.%d", compiler->major, compiler->minor);
+    name_toolchain(compiler, toolchain);
     mj_store_insert(context->store, key, toolchain, rank_of(compiler), formats, image->log != NULL ? 3 : 2);
 }
 
@@ -77,7 +85,7 @@ bool mj_image_source_lookup_failure(struct moejit_context *context, const struct
     static const char *const formats[] = {MJ_FORMAT_FAILURE, NULL};
     const struct mj_lookup lookup = {formats, 1, compiler->build, 0};
     struct mj_blob blobs[MJ_MAX_FORMATS];
-    char toolchain[64];
+    char toolchain[MJ_TOOLCHAIN_BYTES];
     int64_t until = 0;
     if (context->failures_s < 0 || !mj_store_lookup(context->store, key, &lookup, blobs, toolchain)) return false;
     const char *text = blobs[0].bytes > 0 ? blobs[0].data : "", *line = memchr(text, '\n', blobs[0].bytes);

@@ -12,9 +12,10 @@
 void mj_image_source_key(const char *arch_name, const char *options, const struct mj_source_set *sources,
                          const char *unit, struct mj_text *key);
 
-// An image of the cache's, the caller's to free; num_refused: pass over those that the driver has refused.
-bool mj_image_source_lookup(struct moejit_context *context, const struct mj_text *key, int num_refused,
-                            struct mj_image *image);
+// An image of the cache's, the caller's to free. compiler: only of its toolchain; NULL: of any. num_refused: pass over
+// those that the driver has refused.
+bool mj_image_source_lookup(struct moejit_context *context, const struct mj_text *key,
+                            const struct mj_compiler_identity *compiler, int num_refused, struct mj_image *image);
 void mj_image_source_insert(struct moejit_context *context, const struct mj_text *key,
                             const struct mj_compiler_identity *compiler, const struct mj_image *image);
 

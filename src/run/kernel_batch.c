@@ -72,7 +72,8 @@ static void load(struct batch *batch, struct job *job, struct mj_image *image, b
 // False: a miss.
 static bool look_up(struct batch *batch, struct job *job) {
     struct mj_image image;
-    while (mj_image_source_lookup(batch->context, &job->kernel->key, job->num_refused, &image)) {
+    const struct mj_compiler_identity *only = batch->context->present_toolchain ? batch->compiler : NULL;
+    while (mj_image_source_lookup(batch->context, &job->kernel->key, only, job->num_refused, &image)) {
         load(batch, job, &image, true);
         if (job->state == JOB_DONE) return true;
     }
@@ -95,15 +96,21 @@ static moejit_status ask_host(struct moejit_context *context, const char *symbol
                         context->arch->name);
 }
 
+static moejit_status open_compiler(struct batch *batch) {
+    struct moejit_context *context = batch->context;
+    if (batch->compiler != NULL) return MOEJIT_STATUS_OK;
+    batch->compiler = mj_compile_pool_identify(&batch->pool, count(batch, JOB_MISSED), &context->error);
+    if (batch->compiler == NULL) return context->error.status;
+    snprintf(context->compiler, sizeof(context->compiler), "%s (NVRTC %d.%d)", batch->compiler->path,
+             batch->compiler->major, batch->compiler->minor);
+    return MOEJIT_STATUS_OK;
+}
+
 // Whether the compiler is there and has not failed on the kernel a short time ago.
 static moejit_status ask_compiler(struct batch *batch, const struct job *job) {
     struct moejit_context *context = batch->context;
-    if (batch->compiler == NULL) {
-        batch->compiler = mj_compile_pool_identify(&batch->pool, count(batch, JOB_MISSED), &context->error);
-        if (batch->compiler == NULL) return context->error.status;
-        snprintf(context->compiler, sizeof(context->compiler), "%s (NVRTC %d.%d)", batch->compiler->path,
-                 batch->compiler->major, batch->compiler->minor);
-    }
+    moejit_status status = open_compiler(batch);
+    if (status != MOEJIT_STATUS_OK) return status;
     if (!mj_image_source_lookup_failure(context, &job->kernel->key, batch->compiler, &context->error)) {
         return MOEJIT_STATUS_OK;
     }
@@ -186,6 +193,10 @@ static void start_all(struct batch *batch) {
 
 static void run(struct batch *batch) {
     struct mj_compile_result result;
+    if (batch->context->present_toolchain) {
+        batch->status = open_compiler(batch);
+        batch->error = batch->context->error;
+    }
     for (int i = 0; i < batch->num_jobs && !is_final(batch->status); i++) {
         if (report(batch)) look_up(batch, &batch->jobs[i]);
     }
@@ -232,7 +243,7 @@ moejit_status mj_kernel_batch_prepare(struct moejit_context *context, struct mj_
 void mj_kernel_batch_look_up(struct moejit_context *context, struct mj_loaded_kernel *kernels, int num_kernels) {
     for (int i = 0; i < num_kernels; i++) {
         struct mj_image image;
-        kernels[i].cached = mj_image_source_lookup(context, &kernels[i].key, 0, &image);
+        kernels[i].cached = mj_image_source_lookup(context, &kernels[i].key, NULL, 0, &image);
         mj_store_count(context->store, kernels[i].cached);
         kernels[i].resources = mj_compiler_resources(image.log);
         mj_image_free(&image);

@@ -88,6 +88,23 @@ static void a_remembered_failure_expires(void **state) {
     expect(MOEJIT_STATUS_OK, "", 1, 0);
 }
 
+// By itself a context takes what is there; one that wants its own NVRTC's compiles what others made.
+static void the_present_toolchain_can_be_asked_for(void **state) {
+    (void)state;
+    expect(MOEJIT_STATUS_OK, "", 5, 0);
+    setenv("FAKE_NVRTC_VERSION", "13.1", 1);
+    expect(MOEJIT_STATUS_OK, "", 0, 0);
+    options.cache_present_toolchain = 1;
+    expect(MOEJIT_STATUS_OK, "", 5, 0);
+    assert_int_equal(fake_count_keys(path), 10); // rows of both
+    setenv("FAKE_NVRTC_VERSION", "13.0", 1);
+    expect(MOEJIT_STATUS_OK, "", 0, 0);
+    options.nvrtc_library = "/nowhere/libnvrtc.so";
+    expect(MOEJIT_STATUS_LIBRARY_NOT_FOUND, "no NVRTC", 0, 0);
+    options.cache_present_toolchain = 0;
+    expect(MOEJIT_STATUS_OK, "", 0, 0);
+}
+
 static void a_crash_is_a_failed_kernel(void **state) {
     (void)state;
     setenv("FAKE_NVRTC_ABORT", "zero", 1);
@@ -289,6 +306,7 @@ int main(void) {
         TEST(one_kernel_fails_and_the_others_are_kept),
         TEST(a_failure_is_remembered_for_one_build_and_for_a_while),
         TEST(a_remembered_failure_expires),
+        TEST(the_present_toolchain_can_be_asked_for),
         TEST(a_crash_is_a_failed_kernel),
         TEST(a_killed_compiler_is_not_remembered),
         TEST(a_hang_is_a_failed_kernel),

@@ -72,7 +72,7 @@ int command_progress(void *title, int32_t done, int32_t total, const char *curre
     int filled = total > 0 ? (int)((long long)BAR_WIDTH * done / total) : BAR_WIDTH;
     for (int i = 0; i < BAR_WIDTH; i++) bar[i] = i < filled ? '#' : '.';
     bar[BAR_WIDTH] = '\0';
-    fprintf(stderr, "\r\033[K%s [%s] %d/%d %s", (const char *)title, bar, (int)done, (int)total, current);
+    fprintf(stderr, "\r\033[K%s [%s] %d/%d %.44s", (const char *)title, bar, (int)done, (int)total, current);
     if (done == total) fprintf(stderr, "\r\033[K");
     fflush(stderr);
     return 0;
