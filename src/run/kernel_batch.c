@@ -183,8 +183,9 @@ static bool report(struct batch *batch) {
     return false;
 }
 
+// The last first: a plan's widest tiles take the longest, and what is begun last should be short.
 static void start_all(struct batch *batch) {
-    for (int i = 0; i < batch->num_jobs && !is_final(batch->status); i++) {
+    for (int i = batch->num_jobs - 1; i >= 0 && !is_final(batch->status); i--) {
         if (batch->jobs[i].state != JOB_MISSED) continue;
         if (mj_compile_pool_room(&batch->pool) == 0) return;
         start(batch, &batch->jobs[i]);
