@@ -29,13 +29,14 @@ static bool refuse(char *why, size_t why_bytes, const char *path, const char *re
     return false;
 }
 
-static bool check(const char *path, mode_t kind, char *why, size_t why_bytes) {
+static bool check(const char *path, mode_t kind, bool or_root, char *why, size_t why_bytes) {
     struct stat status;
     if (lstat(path, &status) != 0) return refuse(why, why_bytes, path, strerror(errno));
     if ((status.st_mode & S_IFMT) != kind) {
         return refuse(why, why_bytes, path, kind == S_IFDIR ? "is not a folder" : "is not an ordinary file");
     }
-    if (status.st_uid != geteuid()) return refuse(why, why_bytes, path, "belongs to another user");
+    if (status.st_uid != geteuid() && !(or_root && status.st_uid == 0))
+        return refuse(why, why_bytes, path, "belongs to another user");
     if ((status.st_mode & (S_IWGRP | S_IWOTH)) != 0)
         return refuse(why, why_bytes, path, "may be written by other users");
     return true;
@@ -53,21 +54,45 @@ static bool make_folders(char *folder, char *why, size_t why_bytes) {
     return true;
 }
 
-bool mj_store_path_prepare(const char *path, char *why, size_t why_bytes) {
-    char folder[1024];
-    if (strlen(path) >= sizeof(folder)) return refuse(why, why_bytes, path, "is too long a path");
-    snprintf(folder, sizeof(folder), "%s", path);
-    if (!make_folders(folder, why, why_bytes)) return false;
+// The folder of a path, "." where it names none.
+static bool folder_of(const char *path, char *folder, size_t bytes, char *why, size_t why_bytes) {
+    if (strlen(path) >= bytes) return refuse(why, why_bytes, path, "is too long a path");
+    snprintf(folder, bytes, "%s", path);
     char *slash = strrchr(folder, '/');
     if (slash == NULL) {
-        snprintf(folder, sizeof(folder), ".");
+        snprintf(folder, bytes, ".");
     } else {
         slash[slash == folder ? 1 : 0] = '\0';
     }
-    if (!check(folder, S_IFDIR, why, why_bytes)) return false;
+    return true;
+}
+
+// Links above the folder are the user's own affair (a HOME that is one); SQLite is given the place behind them.
+static bool resolve(const char *path, const char *folder, char *real, size_t real_bytes, char *why, size_t why_bytes) {
+    const char *slash = strrchr(path, '/');
+    char *resolved = realpath(folder, NULL);
+    if (resolved == NULL) return refuse(why, why_bytes, folder, strerror(errno));
+    int length = snprintf(real, real_bytes, "%s/%s", strcmp(resolved, "/") == 0 ? "" : resolved,
+                          slash != NULL ? slash + 1 : path);
+    free(resolved);
+    return length >= 0 && (size_t)length < real_bytes ? true : refuse(why, why_bytes, path, "is too long a path");
+}
+
+bool mj_store_path_prepare(const char *path, char *real, size_t real_bytes, char *why, size_t why_bytes) {
+    char folder[1024];
+    if (strlen(path) >= sizeof(folder)) return refuse(why, why_bytes, path, "is too long a path");
+    snprintf(folder, sizeof(folder), "%s", path);
+    if (!make_folders(folder, why, why_bytes) || !folder_of(path, folder, sizeof(folder), why, why_bytes)) return false;
+    if (!check(folder, S_IFDIR, false, why, why_bytes)) return false;
     // Only a file that did not exist is opened here: closing one that SQLite holds would drop its POSIX locks.
     int descriptor = open(path, O_CREAT | O_EXCL | O_WRONLY | O_CLOEXEC | O_NOFOLLOW, 0600);
     if (descriptor >= 0) close(descriptor);
     if (descriptor < 0 && errno != EEXIST) return refuse(why, why_bytes, path, strerror(errno));
-    return check(path, S_IFREG, why, why_bytes);
+    return check(path, S_IFREG, false, why, why_bytes) && resolve(path, folder, real, real_bytes, why, why_bytes);
+}
+
+bool mj_store_path_check_pack(const char *path, char *real, size_t real_bytes, char *why, size_t why_bytes) {
+    char folder[1024];
+    return folder_of(path, folder, sizeof(folder), why, why_bytes) && check(path, S_IFREG, true, why, why_bytes) &&
+           resolve(path, folder, real, real_bytes, why, why_bytes);
 }

@@ -7,6 +7,7 @@ need_packages() {
     for pair in cmake:cmake ninja:ninja-build cc:gcc c++:g++ pkg-config:pkg-config python3:python3 git:git; do
         command -v "${pair%%:*}" >/dev/null || missing+=("${pair##*:}")
     done
+    command -v sqlite3 >/dev/null || missing+=(sqlite3)
     [ -e /usr/include/sqlite3.h ] || missing+=(libsqlite3-dev)
     [ -e /usr/include/xxhash.h ] || missing+=(libxxhash-dev)
     [ -e /usr/include/cmocka.h ] || missing+=(libcmocka-dev)

@@ -5,7 +5,8 @@
 #
 # quick    host tests and a few layers on the emulator: under a minute once built
 # full     the rest of the kernels' numerics, sanitizer builds, clang, every kernel for every arch
-# nightly  full, and a thousand random layers of the covering table's factors on sm_80 and sm_90a
+# nightly  full, a thousand random layers of the covering table's factors on sm_80 and sm_90a, and a compiler killed at 200
+#          moments
 #
 # Exit status 0 if all passed.
 set -euo pipefail
@@ -53,7 +54,7 @@ else
     for sanitizer in address,undefined thread; do
         name=${sanitizer%%,*}
         step "$name-build" build "$root/build/$name" -DMOEJIT_SANITIZE="$sanitizer" -DCMAKE_BUILD_TYPE=Debug
-        step "$name" tests "$root/build/$name" -L 'host|sanitized'
+        step "$name" tests "$root/build/$name" -L "host|sanitized|$name"
     done
     # Another version formats otherwise.
     if clang-format --version 2>/dev/null | grep -q 'version 14\.'; then
@@ -63,6 +64,7 @@ fi
 if [ "$tier" = nightly ]; then
     export MOEJIT_CUDA_LIBRARY="$root/build/emulator/libcuda.so.1"
     step random-sm_90a env MOEJIT_EMULATOR_ARCH=sm_90a "$root/build/bin/test_kernels" 0 2 random
+    step kill-200 env FAKE_NVRTC="$root/build/tests/libfake_nvrtc.so" "$root/build/bin/test_single_flight" 200
     step random-sm_80 env MOEJIT_EMULATOR_ARCH=sm_80 "$root/build/bin/test_kernels" 1 2 random
 fi
 echo "$passed passed, $failed failed"

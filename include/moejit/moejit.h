@@ -183,6 +183,24 @@ typedef struct moejit_context_options {
     const char *kernel_sources_dir; // developers: read kernel sources from here, not from the library
     moejit_log_fn log;              // called on the thread that calls moejit; may be NULL
     void *log_user;
+    // The kernel cache (docs/cache.md). Packs are read-only files that `moejit prefill --pack` writes, searched in
+    // order after the database, colon separated; NULL: MOEJIT_CACHE_PACKS.
+    const char *cache_packs;
+    uint64_t cache_max_bytes; // of images, the least recently used leave first; 0: MOEJIT_CACHE_MAX_BYTES, else 4 GiB
+    int64_t cache_wait_ms;    // for somebody else's compile of one kernel, then it is compiled here; 0: two minutes
+    int64_t cache_failures_s; // how long a failed compile is remembered; 0: a day; negative: not at all
+    // Compiles run in processes of moejit's own, which end with the call that needed them: a compiler that crashes or
+    // hangs is a failed kernel with what it said. compile_workers: at most so many; 0: MOEJIT_COMPILE_WORKERS, else by
+    // the cores and the free memory of machine or container; negative: NVRTC in this process, one at a time (as where
+    // the helper is not found).
+    int32_t compile_workers;
+    int64_t compile_timeout_ms; // of one kernel in such a process; 0: 100 s
+    // The compiler's program. NULL: MOEJIT_COMPILE_HELPER, else moejit-compile beside the library or in
+    // ../libexec/moejit.
+    const char *compile_helper;
+    // 1: images of the NVRTC that is here alone, by its version; it is asked, and must be there. 0: of any that the
+    // driver loads, the newest first.
+    int32_t cache_present_toolchain;
 } moejit_context_options;
 
 // Any thread.
@@ -194,6 +212,12 @@ MOEJIT_API moejit_status moejit_context_create(const moejit_context_options *opt
                                                char *message, size_t message_bytes);
 // Plans, weights and executors of the context must be destroyed before. NULL is fine.
 MOEJIT_API void moejit_context_destroy(moejit_context *context);
+
+// From here on every compile is an event: seal(user, symbol) is called before it, on the calling thread, and a non-zero
+// return forbids it (the call fails with NOT_PREPARED). seal NULL: every compile is forbidden. A serving host seals
+// when it is warm: what is not in the cache then is its deployment's mistake.
+typedef int (*moejit_seal_fn)(void *user, const char *symbol);
+MOEJIT_API void moejit_context_seal(moejit_context *context, moejit_seal_fn seal, void *user);
 
 // The sentence of the context's last failed call; "" when none failed. Valid until the next call that names the
 // context.
@@ -211,6 +235,11 @@ typedef struct moejit_context_counters {
     uint64_t compiles;                 // units given to NVRTC
     uint64_t heals;                    // bad rows deleted
     uint64_t module_loads;
+    uint64_t evictions;       // keys that left the cache for its size
+    uint64_t waits;           // images that somebody else was compiling
+    uint64_t refusals;        // images of the cache that the driver refused
+    uint64_t failures;        // kernels that could not be compiled, now or, by the cache, lately
+    uint64_t sealed_compiles; // that the context asked for after moejit_context_seal, forbidden ones included
 } moejit_context_counters;
 
 MOEJIT_API void moejit_context_counters_read(const moejit_context *context, moejit_context_counters *counters);
@@ -246,7 +275,8 @@ MOEJIT_API moejit_status moejit_weights_pack(moejit_weights *weights, const moej
 
 typedef struct moejit_plan moejit_plan;
 
-// done of total kernels are ready; `current` names the one at work. Non-zero cancels.
+// done of total kernels are ready; `current` names those at work, comma-separated. Called when that changes and about
+// ten times a second while something is compiled. Non-zero cancels.
 typedef int (*moejit_progress_fn)(void *user, int32_t done, int32_t total, const char *current);
 
 // How gate_up and down are written.
@@ -263,7 +293,9 @@ typedef struct moejit_plan_options {
     size_t partials_cap_bytes; // deterministic and batch-invariant sum: cap of its workspace; 0: 256 MiB
     moejit_progress_fn progress;
     void *progress_user;
-    moejit_family family; // of gate_up and down; a forced tile must belong to it
+    moejit_family family;  // of gate_up and down; a forced tile must belong to it
+    int32_t describe_only; // 1: kernels are generated and looked up in the cache, none is compiled or loaded; what they
+                           // are can be asked for, and forward is NOT_PREPARED
 } moejit_plan_options;
 
 MOEJIT_API void moejit_plan_options_init(moejit_plan_options *options);
@@ -287,6 +319,7 @@ typedef struct moejit_kernel_info { // strings live as long as the plan
     size_t struct_size;             // set by the caller: sizeof
     const char *symbol, *source, *key_text, *ptx;
     int32_t registers, spill_bytes, static_shared_bytes, dynamic_shared_bytes, num_threads;
+    int32_t cached; // 1: the cache had it when the plan was made
 } moejit_kernel_info;
 
 MOEJIT_API int32_t moejit_plan_num_kernels(const moejit_plan *plan);

@@ -1,9 +1,11 @@
+#define _GNU_SOURCE // dladdr
 #include "cuda/nvrtc.h"
 
 #include <dlfcn.h>
 #include <stdio.h>
 #include <stdbool.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "base/options.h"
 #include "base/text.h"
@@ -84,6 +86,14 @@ static void load_builtins(const struct mj_nvrtc *nvrtc) {
     dlopen(path, RTLD_NOW | RTLD_LOCAL); // what is missing shows in the proof
 }
 
+static void name_build(struct mj_nvrtc *nvrtc) {
+    Dl_info info;
+    struct stat status = {.st_size = 0};
+    if (dladdr((void *)nvrtc->nvrtcVersion, &info) != 0 && info.dli_fname != NULL) stat(info.dli_fname, &status);
+    snprintf(nvrtc->build, sizeof(nvrtc->build), "nvrtc %d.%d %lld", nvrtc->major, nvrtc->minor,
+             (long long)status.st_size);
+}
+
 // NVRTC loads a second library (builtins) on its first compile: find out now, with a clear message.
 static moejit_status prove(struct mj_nvrtc *nvrtc, struct mj_error *error) {
     const char *const options[] = {"--gpu-architecture=compute_80"};
@@ -111,6 +121,7 @@ moejit_status mj_nvrtc_open(struct mj_nvrtc *nvrtc, const char *path, struct mj_
                               nvrtc->path, nvrtc->major, nvrtc->minor, OLDEST_MAJOR, OLDEST_MINOR);
     }
     if (status == MOEJIT_STATUS_OK) {
+        name_build(nvrtc);
         load_builtins(nvrtc);
         status = prove(nvrtc, error);
     }

@@ -23,6 +23,8 @@ struct mj_nvrtc {
     void *library;
     char path[256]; // what was opened
     int major, minor;
+    char
+        build[64]; // "nvrtc 13.0 107435296": the version and the bytes of the file, which builds of a version differ in
 #define MJ_NVRTC_FIELD(name) __typeof__(&name) name;
     MJ_NVRTC_FUNCTIONS(MJ_NVRTC_FIELD)
 #undef MJ_NVRTC_FIELD

@@ -4,14 +4,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-// fmad off: what is one rounding and what two stands in the source, so that every toolkit gives the same bits.
-static const char *const options[] = {"--std=c++17", "--fmad=false"};
-#define NUM_OPTIONS (sizeof(options) / sizeof(options[0]))
-
-const char *mj_compiler_options(void) {
-    return "--std=c++17\n--fmad=false";
-}
-
 void mj_image_free(struct mj_image *image) {
     free(image->cubin);
     free(image->ptx);
@@ -19,10 +11,12 @@ void mj_image_free(struct mj_image *image) {
     *image = (struct mj_image){0};
 }
 
-static moejit_status check_version(const struct mj_nvrtc *nvrtc, const struct mj_arch *arch, struct mj_error *error) {
-    if (nvrtc->major * 100 + nvrtc->minor >= arch->nvrtc_major * 100 + arch->nvrtc_minor) return MOEJIT_STATUS_OK;
+static moejit_status check_version(const struct mj_nvrtc *nvrtc, const struct mj_compile_request *request,
+                                   struct mj_error *error) {
+    if (nvrtc->major * 100 + nvrtc->minor >= request->nvrtc_major * 100 + request->nvrtc_minor) return MOEJIT_STATUS_OK;
     return mj_error_set(error, MOEJIT_STATUS_UNSUPPORTED, "%s is NVRTC %d.%d; arch %s needs %d.%d or later",
-                        nvrtc->path, nvrtc->major, nvrtc->minor, arch->name, arch->nvrtc_major, arch->nvrtc_minor);
+                        nvrtc->path, nvrtc->major, nvrtc->minor, request->arch, request->nvrtc_major,
+                        request->nvrtc_minor);
 }
 
 // The number that stands before `what`, summed over the log.
@@ -45,6 +39,16 @@ struct mj_resources mj_compiler_resources(const char *log) {
     };
 }
 
+// ptxas tells how long it took: the one thing that differs from compile to compile, and so from pack to pack.
+static void drop_times(char *log) {
+    for (char *at; (at = strstr(log, "Compile time")) != NULL;) {
+        char *start = at, *end = strchr(at, '\n');
+        while (start > log && start[-1] != '\n') start--;
+        end = end != NULL ? end + 1 : at + strlen(at);
+        memmove(start, end, strlen(end) + 1);
+    }
+}
+
 // NULL where there is none.
 static char *fetch_log(const struct mj_nvrtc *nvrtc, nvrtcProgram program) {
     size_t bytes = 0;
@@ -52,6 +56,7 @@ static char *fetch_log(const struct mj_nvrtc *nvrtc, nvrtcProgram program) {
     if (program != NULL && nvrtc->nvrtcGetProgramLogSize(program, &bytes) == NVRTC_SUCCESS && bytes > 1)
         log = malloc(bytes);
     if (log != NULL && nvrtc->nvrtcGetProgramLog(program, log) != NVRTC_SUCCESS) log[0] = '\0';
+    if (log != NULL) drop_times(log);
     return log;
 }
 
@@ -66,16 +71,12 @@ static moejit_status failed(const struct mj_nvrtc *nvrtc, nvrtcProgram program, 
     return status;
 }
 
-static nvrtcResult create_program(const struct mj_nvrtc *nvrtc, const struct mj_source_set *sources, const char *unit,
-                                  const char *symbol, nvrtcProgram *program) {
-    const char *names[MJ_MAX_SOURCES], *texts[MJ_MAX_SOURCES];
+static nvrtcResult create_program(const struct mj_nvrtc *nvrtc, const struct mj_compile_request *request,
+                                  nvrtcProgram *program) {
     char name[160];
-    snprintf(name, sizeof(name), "%s.cu", symbol);
-    for (int i = 0; i < sources->num_sources; i++) {
-        names[i] = sources->sources[i].name;
-        texts[i] = sources->sources[i].text;
-    }
-    return nvrtc->nvrtcCreateProgram(program, unit, name, sources->num_sources, texts, names);
+    snprintf(name, sizeof(name), "%s.cu", request->symbol);
+    return nvrtc->nvrtcCreateProgram(program, request->unit, name, request->num_headers, request->header_texts,
+                                     request->header_names);
 }
 
 static nvrtcResult fetch(const struct mj_nvrtc *nvrtc, nvrtcProgram program, struct mj_image *image) {
@@ -91,24 +92,22 @@ static nvrtcResult fetch(const struct mj_nvrtc *nvrtc, nvrtcProgram program, str
     return result;
 }
 
-moejit_status mj_compiler_compile(const struct mj_nvrtc *nvrtc, const struct mj_source_set *sources, const char *unit,
-                                  const char *symbol, const struct mj_arch *arch, struct mj_image *image,
-                                  struct mj_error *error) {
+moejit_status mj_compiler_compile(const struct mj_nvrtc *nvrtc, const struct mj_compile_request *request,
+                                  struct mj_image *image, struct mj_error *error) {
     *image = (struct mj_image){0};
-    moejit_status status = check_version(nvrtc, arch, error);
+    moejit_status status = check_version(nvrtc, request, error);
     if (status != MOEJIT_STATUS_OK) return status;
     char arch_option[48];
-    snprintf(arch_option, sizeof(arch_option), "--gpu-architecture=%s", arch->name);
-    // Stack limit: NVRTC would otherwise raise that of the host process while it compiles.
-    const char *arguments[NUM_OPTIONS + 3] = {arch_option, "--modify-stack-limit=false", "--ptxas-options=-v"};
-    for (size_t i = 0; i < NUM_OPTIONS; i++) arguments[i + 3] = options[i];
+    const char *arguments[MJ_MAX_COMPILE_OPTIONS + 1] = {arch_option};
+    snprintf(arch_option, sizeof(arch_option), "--gpu-architecture=%s", request->arch);
+    for (int i = 0; i < request->num_options; i++) arguments[i + 1] = request->options[i];
 
     nvrtcProgram program = NULL;
-    nvrtcResult result = create_program(nvrtc, sources, unit, symbol, &program);
-    if (result == NVRTC_SUCCESS) result = nvrtc->nvrtcCompileProgram(program, (int)NUM_OPTIONS + 3, arguments);
+    nvrtcResult result = create_program(nvrtc, request, &program);
+    if (result == NVRTC_SUCCESS) result = nvrtc->nvrtcCompileProgram(program, request->num_options + 1, arguments);
     if (result == NVRTC_SUCCESS) result = fetch(nvrtc, program, image);
     if (result != NVRTC_SUCCESS) {
-        status = failed(nvrtc, program, result, symbol, error);
+        status = failed(nvrtc, program, result, request->symbol, error);
         mj_image_free(image);
     }
     if (program != NULL) nvrtc->nvrtcDestroyProgram(&program);

@@ -25,9 +25,22 @@ struct mj_resources mj_compiler_resources(const char *log);
 // The options that change code, in a fixed order, "\n"-separated: part of the key.
 const char *mj_compiler_options(void);
 
+#define MJ_MAX_COMPILE_OPTIONS 8
+// All that NVRTC is given. The texts are somebody else's.
+struct mj_compile_request {
+    const char *symbol, *unit;
+    char arch[16];
+    int nvrtc_major, nvrtc_minor; // the first that knows the arch
+    const char *options[MJ_MAX_COMPILE_OPTIONS];
+    int num_options;
+    const char *header_names[MJ_MAX_SOURCES], *header_texts[MJ_MAX_SOURCES]; // those that the unit includes
+    int num_headers;
+};
+
+void mj_compiler_request(const struct mj_source_set *sources, const char *unit, const char *symbol,
+                         const struct mj_arch *arch, struct mj_compile_request *request);
 // On failure the error holds the first part of NVRTC's log.
-moejit_status mj_compiler_compile(const struct mj_nvrtc *nvrtc, const struct mj_source_set *sources, const char *unit,
-                                  const char *symbol, const struct mj_arch *arch, struct mj_image *image,
-                                  struct mj_error *error);
+moejit_status mj_compiler_compile(const struct mj_nvrtc *nvrtc, const struct mj_compile_request *request,
+                                  struct mj_image *image, struct mj_error *error);
 
 #endif

@@ -5,19 +5,27 @@
 
 #define LOG_BYTES 1024
 
+// What an image is refused with that another driver made, or that is not what it says; not what a sick device says.
+static bool is_refusal(CUresult result) {
+    return result == CUDA_ERROR_NO_BINARY_FOR_GPU || result == CUDA_ERROR_INVALID_IMAGE ||
+           result == CUDA_ERROR_INVALID_PTX || result == CUDA_ERROR_UNSUPPORTED_PTX_VERSION ||
+           result == CUDA_ERROR_JIT_COMPILER_NOT_FOUND || result == CUDA_ERROR_INVALID_SOURCE ||
+           result == CUDA_ERROR_NOT_FOUND;
+}
+
 static moejit_status load_image(const struct mj_driver *driver, const struct mj_image *image, const char *symbol,
-                                struct mj_module *module, struct mj_error *error) {
+                                struct mj_module *module, bool *refused, struct mj_error *error) {
     char log[LOG_BYTES] = "", tried[LOG_BYTES + 160];
     CUjit_option options[] = {CU_JIT_ERROR_LOG_BUFFER, CU_JIT_ERROR_LOG_BUFFER_SIZE_BYTES};
     void *values[] = {log, (void *)(size_t)LOG_BYTES};
     CUresult result = CUDA_ERROR_NO_BINARY_FOR_GPU;
     if (image->cubin != NULL) result = driver->cuModuleLoadDataEx(&module->module, image->cubin, 2, options, values);
-    bool refused = result == CUDA_ERROR_NO_BINARY_FOR_GPU || result == CUDA_ERROR_INVALID_IMAGE;
-    if (refused && image->ptx != NULL) {
+    if (is_refusal(result) && image->ptx != NULL) {
         values[1] = (void *)(size_t)LOG_BYTES; // the driver has written how much it used
         result = driver->cuModuleLoadDataEx(&module->module, image->ptx, 2, options, values);
     }
     if (result == CUDA_SUCCESS) return MOEJIT_STATUS_OK;
+    *refused = is_refusal(result);
     module->module = NULL;
     log[LOG_BYTES - 1] = '\0';
     snprintf(tried, sizeof(tried), "loading %s%s%s", symbol, log[0] != '\0' ? ": " : "", log);
@@ -25,11 +33,14 @@ static moejit_status load_image(const struct mj_driver *driver, const struct mj_
 }
 
 moejit_status mj_module_load(const struct mj_driver *driver, const struct mj_image *image, const char *symbol,
-                             int num_threads, int shared_bytes, struct mj_module *module, struct mj_error *error) {
+                             int num_threads, int shared_bytes, struct mj_module *module, bool *refused,
+                             struct mj_error *error) {
     memset(module, 0, sizeof(*module));
-    moejit_status status = load_image(driver, image, symbol, module, error);
+    *refused = false;
+    moejit_status status = load_image(driver, image, symbol, module, refused, error);
     if (status != MOEJIT_STATUS_OK) return status;
     CUresult result = driver->cuModuleGetFunction(&module->function, module->module, symbol);
+    *refused = is_refusal(result);
     // Under lazy loading the code would come to the GPU with the first launch, which may be inside a capture.
     if (result == CUDA_SUCCESS) result = driver->cuFuncLoad(module->function);
     if (result == CUDA_SUCCESS && shared_bytes > 0) {

@@ -6,6 +6,10 @@
 
 #include "base/options.h"
 
+#define DEFAULT_TIMEOUT_MS                                                                                             \
+    100000 // below the cache's bound for waiting: who waits sees the failure, and compiles not twice
+#define DEFAULT_FAILURES_S 86400
+
 void moejit_context_options_init(moejit_context_options *options) {
     if (options == NULL) return;
     memset(options, 0, sizeof(*options));
@@ -92,6 +96,12 @@ static moejit_status attach(struct moejit_context *context, const moejit_context
     return status == MOEJIT_STATUS_OK ? read_device(context) : status;
 }
 
+// NULL stays NULL.
+static bool copy_string(const char *string, char **copy) {
+    *copy = string != NULL ? strdup(string) : NULL;
+    return string == NULL || *copy != NULL;
+}
+
 static moejit_status create(struct moejit_context *context, const moejit_context_options *given) {
     moejit_context_options options = {0};
     moejit_status status = mj_options_read("context options", &options, sizeof(options), given, &context->error);
@@ -103,9 +113,19 @@ static moejit_status create(struct moejit_context *context, const moejit_context
     const char *directory = mj_options_string(options.kernel_sources_dir, "MOEJIT_KERNEL_SOURCES_DIR");
     status = mj_source_set_create(&context->sources, directory, &context->error);
     if (status != MOEJIT_STATUS_OK) return status;
-    context->store = mj_store_open(options.cache_path, warn_of_store, context);
-    if (options.nvrtc_library != NULL) context->nvrtc_option = strdup(options.nvrtc_library);
-    if (context->store == NULL || (options.nvrtc_library != NULL && context->nvrtc_option == NULL)) {
+    const struct mj_store_options store = {.path = options.cache_path,
+                                           .packs = options.cache_packs,
+                                           .max_bytes = options.cache_max_bytes,
+                                           .wait_ms = options.cache_wait_ms,
+                                           .warn = warn_of_store,
+                                           .user = context};
+    context->store = mj_store_open(&store);
+    context->present_toolchain = options.cache_present_toolchain != 0;
+    context->num_workers = options.compile_workers;
+    context->compile_timeout_ms = options.compile_timeout_ms > 0 ? options.compile_timeout_ms : DEFAULT_TIMEOUT_MS;
+    context->failures_s = options.cache_failures_s != 0 ? options.cache_failures_s : DEFAULT_FAILURES_S;
+    if (context->store == NULL || !copy_string(options.nvrtc_library, &context->nvrtc_option) ||
+        !copy_string(options.compile_helper, &context->helper_option)) {
         return mj_error_set(&context->error, MOEJIT_STATUS_OUT_OF_MEMORY, "no memory for the context");
     }
     return MOEJIT_STATUS_OK;
@@ -134,11 +154,18 @@ void moejit_context_destroy(moejit_context *context) {
     if (context == NULL) return;
     mj_store_close(context->store);
     mj_source_set_destroy(&context->sources);
-    if (context->nvrtc_open) mj_nvrtc_close(&context->nvrtc);
     if (context->retained) context->driver.cuDevicePrimaryCtxRelease(context->device);
     if (context->attached) mj_driver_close(&context->driver);
     free(context->nvrtc_option);
+    free(context->helper_option);
     free(context);
+}
+
+void moejit_context_seal(moejit_context *context, moejit_seal_fn seal, void *user) {
+    if (context == NULL) return;
+    context->sealed = true;
+    context->seal = seal;
+    context->seal_user = user;
 }
 
 const char *moejit_context_error(const moejit_context *context) {
@@ -167,6 +194,11 @@ void moejit_context_counters_read(const moejit_context *context, moejit_context_
         .compiles = context->compiles,
         .heals = store.heals,
         .module_loads = context->module_loads,
+        .evictions = store.evictions,
+        .waits = store.waits,
+        .refusals = context->refusals,
+        .failures = context->failures,
+        .sealed_compiles = context->sealed_compiles,
     };
     memcpy(counters, &ours, counters->struct_size < sizeof(ours) ? counters->struct_size : sizeof(ours));
 }

@@ -5,7 +5,6 @@
 #include "store.h"
 #include "cuda/arch.h"
 #include "cuda/driver.h"
-#include "cuda/nvrtc.h"
 #include "jit/source_set.h"
 
 struct moejit_context {
@@ -17,13 +16,17 @@ struct moejit_context {
     CUdevice device;
     CUcontext cuda;
     int num_sms;
-    struct mj_nvrtc nvrtc; // opened on the first miss
-    bool nvrtc_open;
-    char *nvrtc_option;
-    char compiler[320]; // moejit_context_compiler
+    char *nvrtc_option, *helper_option; // NVRTC is opened on the first miss (kernel_batch.h)
+    int num_workers;
+    int64_t compile_timeout_ms, failures_s; // failures_s negative: failed compiles are not remembered
+    char compiler[320];                     // moejit_context_compiler
+    bool present_toolchain;                 // no other compiler's images
+    bool sealed;
+    moejit_seal_fn seal; // NULL: forbids
+    void *seal_user;
     struct mj_source_set sources;
     struct mj_store *store;
-    uint64_t compiles, module_loads;
+    uint64_t compiles, module_loads, refusals, failures, sealed_compiles;
     moejit_log_fn log;
     void *log_user;
 };

@@ -174,6 +174,10 @@ static moejit_status check_weights(const struct moejit_plan *plan, const struct 
 static moejit_status check_numbers(const struct moejit_plan *plan, const moejit_forward_args *args,
                                    struct mj_error *error) {
     if (args->num_tokens < 0) return refuse(error, "forward", "num_tokens =", args->num_tokens, "at least ", 0);
+    if (plan->describe_only) {
+        return mj_error_set(error, MOEJIT_STATUS_NOT_PREPARED,
+                            "the plan was made with describe_only = 1: it has no loaded kernel");
+    }
     if (args->num_tokens > plan->max_num_tokens) {
         return mj_error_set(error, MOEJIT_STATUS_NOT_PREPARED,
                             "forward has num_tokens = %d, the plan was made for at most max_num_tokens = %d",

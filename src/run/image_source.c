@@ -1,70 +1,101 @@
 #include "run/image_source.h"
 
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "key.h"
 
 static const char format_cubin[] = "cubin", format_ptx[] = "ptx", format_log[] = "log";
 
-void mj_image_source_key(const struct moejit_context *context, const char *unit, struct mj_text *key) {
+// What the unit includes, by name: the order in which sources are kept is not in the key. Their number.
+static int list_used(const struct mj_source_set *sources, const char *unit, const struct mj_source **list) {
     bool used[MJ_MAX_SOURCES] = {false};
-    const char *options = mj_compiler_options();
+    int num = 0;
+    mj_source_set_closure(sources, unit, used);
+    for (int i = 0; i < sources->num_sources; i++) {
+        if (!used[i]) continue;
+        int at = num++;
+        for (; at > 0 && strcmp(list[at - 1]->name, sources->sources[i].name) > 0; at--) list[at] = list[at - 1];
+        list[at] = &sources->sources[i];
+    }
+    return num;
+}
+
+void mj_image_source_key(const char *arch_name, const char *options, const struct mj_source_set *sources,
+                         const char *unit, struct mj_text *key) {
+    const struct mj_source *used[MJ_MAX_SOURCES];
     mj_text_append(key, "moejit key 1\n");
-    mj_key_append(key, "arch", context->arch->name, strlen(context->arch->name));
+    mj_key_append(key, "arch", arch_name, strlen(arch_name));
     mj_key_append(key, "options", options, strlen(options));
     mj_key_append(key, "unit", unit, strlen(unit));
-    mj_source_set_closure(&context->sources, unit, used);
-    for (int i = 0; i < context->sources.num_sources; i++) {
-        const struct mj_source *source = &context->sources.sources[i];
-        if (used[i]) mj_key_append_hash(key, source->name, source->text, source->bytes);
-    }
+    int num = list_used(sources, unit, used);
+    for (int i = 0; i < num; i++) mj_key_append_hash(key, used[i]->name, used[i]->text, used[i]->bytes);
 }
 
-// A hit needs the cubin or the PTX; the log is only for people.
-static bool lookup(struct moejit_context *context, const struct mj_text *key, struct mj_image *image) {
-    struct mj_blob cubin, ptx, log;
+static void name_toolchain(const struct mj_compiler_identity *compiler, char toolchain[MJ_TOOLCHAIN_BYTES]) {
+    snprintf(toolchain, MJ_TOOLCHAIN_BYTES, "nvrtc %d.%d", compiler->major, compiler->minor);
+}
+
+static int rank_of(const struct mj_compiler_identity *compiler) {
+    return compiler->major * 1000 + compiler->minor;
+}
+
+// A hit needs the cubin and the PTX, which a driver gets that refuses the cubin; the log is only for people.
+bool mj_image_source_lookup(struct moejit_context *context, const struct mj_text *key,
+                            const struct mj_compiler_identity *compiler, int num_refused, struct mj_image *image) {
+    static const char *const formats[] = {format_cubin, format_ptx, format_log, NULL};
+    struct mj_lookup lookup = {formats, 2, NULL, num_refused};
+    struct mj_blob blobs[MJ_MAX_FORMATS];
+    char toolchain[MJ_TOOLCHAIN_BYTES], only[MJ_TOOLCHAIN_BYTES];
     *image = (struct mj_image){0};
-    mj_store_lookup(context->store, key, format_cubin, &cubin);
-    mj_store_lookup(context->store, key, format_ptx, &ptx);
-    mj_store_lookup(context->store, key, format_log, &log);
-    *image = (struct mj_image){cubin.data, cubin.bytes, ptx.data, ptx.bytes, log.data};
-    bool hit = cubin.data != NULL && ptx.data != NULL;
-    mj_store_count(context->store, hit);
-    if (!hit) mj_image_free(image);
-    return hit;
-}
-
-static moejit_status open_compiler(struct moejit_context *context) {
-    if (context->nvrtc_open) return MOEJIT_STATUS_OK;
-    moejit_status status = mj_nvrtc_open(&context->nvrtc, context->nvrtc_option, &context->error);
-    if (status != MOEJIT_STATUS_OK) return status;
-    context->nvrtc_open = true;
-    snprintf(context->compiler, sizeof(context->compiler), "%s (NVRTC %d.%d)", context->nvrtc.path,
-             context->nvrtc.major, context->nvrtc.minor);
-    return MOEJIT_STATUS_OK;
-}
-
-static void insert(struct moejit_context *context, const struct mj_text *key, const struct mj_image *image) {
-    char toolchain[64];
-    int rank = context->nvrtc.major * 1000 + context->nvrtc.minor;
-    snprintf(toolchain, sizeof(toolchain), "nvrtc %d.%d", context->nvrtc.major, context->nvrtc.minor);
-    mj_store_insert(context->store, key, format_cubin, toolchain, rank, image->cubin, image->cubin_bytes);
-    mj_store_insert(context->store, key, format_ptx, toolchain, rank, image->ptx, image->ptx_bytes);
-    if (image->log != NULL) {
-        mj_store_insert(context->store, key, format_log, toolchain, rank, image->log, strlen(image->log) + 1);
+    if (compiler != NULL) {
+        name_toolchain(compiler, only);
+        lookup.toolchain = only;
     }
+    if (!mj_store_lookup(context->store, key, &lookup, blobs, toolchain)) return false;
+    *image = (struct mj_image){blobs[0].data, blobs[0].bytes, blobs[1].data, blobs[1].bytes, blobs[2].data};
+    return true;
 }
 
-moejit_status mj_image_source_get(struct moejit_context *context, const char *unit, const char *symbol,
-                                  const struct mj_text *key, struct mj_image *image) {
-    if (lookup(context, key, image)) return MOEJIT_STATUS_OK;
-    moejit_status status = open_compiler(context);
-    if (status != MOEJIT_STATUS_OK) return status;
-    context->compiles++;
-    status =
-        mj_compiler_compile(&context->nvrtc, &context->sources, unit, symbol, context->arch, image, &context->error);
-    if (status == MOEJIT_STATUS_OK) insert(context, key, image);
-    return status;
+void mj_image_source_insert(struct moejit_context *context, const struct mj_text *key,
+                            const struct mj_compiler_identity *compiler, const struct mj_image *image) {
+    char toolchain[MJ_TOOLCHAIN_BYTES];
+    const struct mj_image_form formats[] = {{format_cubin, image->cubin, image->cubin_bytes},
+                                            {format_ptx, image->ptx, image->ptx_bytes},
+                                            {format_log, image->log, image->log != NULL ? strlen(image->log) + 1 : 0}};
+    name_toolchain(compiler, toolchain);
+    mj_store_insert(context->store, key, toolchain, rank_of(compiler), formats, image->log != NULL ? 3 : 2);
+}
+
+void mj_image_source_insert_failure(struct moejit_context *context, const struct mj_text *key,
+                                    const struct mj_compiler_identity *compiler, const char *message) {
+    struct mj_text text = {0};
+    if (context->failures_s < 0) return;
+    mj_text_append(&text, "until %" PRId64 "\n%s", (int64_t)time(NULL) + context->failures_s, message);
+    const struct mj_image_form format = {MJ_FORMAT_FAILURE, text.data, text.bytes + 1};
+    if (!text.failed) mj_store_insert(context->store, key, compiler->build, rank_of(compiler), &format, 1);
+    mj_text_free(&text);
+}
+
+bool mj_image_source_lookup_failure(struct moejit_context *context, const struct mj_text *key,
+                                    const struct mj_compiler_identity *compiler, struct mj_error *error) {
+    static const char *const formats[] = {MJ_FORMAT_FAILURE, NULL};
+    const struct mj_lookup lookup = {formats, 1, compiler->build, 0};
+    struct mj_blob blobs[MJ_MAX_FORMATS];
+    char toolchain[MJ_TOOLCHAIN_BYTES];
+    int64_t until = 0;
+    if (context->failures_s < 0 || !mj_store_lookup(context->store, key, &lookup, blobs, toolchain)) return false;
+    const char *text = blobs[0].bytes > 0 ? blobs[0].data : "", *line = memchr(text, '\n', blobs[0].bytes);
+    bool known = line != NULL && text[blobs[0].bytes - 1] == '\0' && sscanf(text, "until %" SCNd64, &until) == 1 &&
+                 (int64_t)time(NULL) < until;
+    if (known) {
+        mj_error_set(error, MOEJIT_STATUS_COMPILE_FAILED,
+                     "%.*s\n(remembered by the cache, until %" PRId64 " s from now)",
+                     (int)(blobs[0].bytes - (size_t)(line + 1 - text)), line + 1, until - (int64_t)time(NULL));
+    }
+    free(blobs[0].data);
+    return known;
 }

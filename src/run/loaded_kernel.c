@@ -11,30 +11,22 @@ static moejit_status check_shared(struct moejit_context *context, const struct m
                         kernel->symbol, kernel->shared_bytes, context->arch->name, context->arch->shared_bytes);
 }
 
-static moejit_status prepare(struct moejit_context *context, struct mj_loaded_kernel *kernel) {
-    struct mj_image image = {0};
-    mj_image_source_key(context, kernel->unit.data, &kernel->key);
-    if (kernel->unit.failed || kernel->key.failed) {
-        return mj_error_set(&context->error, MOEJIT_STATUS_OUT_OF_MEMORY, "no memory for the unit of %s",
-                            kernel->symbol);
-    }
-    moejit_status status = mj_image_source_get(context, kernel->unit.data, kernel->symbol, &kernel->key, &image);
-    if (status != MOEJIT_STATUS_OK) return status;
-    kernel->resources = mj_compiler_resources(image.log);
+moejit_status mj_loaded_kernel_load(struct moejit_context *context, struct mj_loaded_kernel *kernel,
+                                    struct mj_image *image, bool *refused) {
+    kernel->resources = mj_compiler_resources(image->log);
+    *refused = false;
     if (context->attached) {
         context->module_loads++;
-        status = mj_module_load(&context->driver, &image, kernel->symbol, kernel->num_threads, kernel->shared_bytes,
-                                &kernel->module, &context->error);
-    } else {
-        kernel->ptx = image.ptx;
-        image.ptx = NULL;
+        return mj_module_load(&context->driver, image, kernel->symbol, kernel->num_threads, kernel->shared_bytes,
+                              &kernel->module, refused, &context->error);
     }
-    mj_image_free(&image);
-    return status;
+    kernel->ptx = image->ptx;
+    image->ptx = NULL;
+    return MOEJIT_STATUS_OK;
 }
 
-moejit_status mj_loaded_kernel_create(struct moejit_context *context, const struct mj_problem *problem,
-                                      enum mj_kernel_id id, int tile_idx, struct mj_loaded_kernel *kernel) {
+moejit_status mj_loaded_kernel_describe(struct moejit_context *context, const struct mj_problem *problem,
+                                        enum mj_kernel_id id, int tile_idx, struct mj_loaded_kernel *kernel) {
     const struct mj_tile *tile = tile_idx >= 0 ? &mj_tiles[tile_idx] : NULL;
     memset(kernel, 0, sizeof(*kernel));
     kernel->id = id;
@@ -44,7 +36,14 @@ moejit_status mj_loaded_kernel_create(struct moejit_context *context, const stru
     mj_generator_symbol(id, tile, kernel->symbol);
     mj_generator_write(id, problem, tile, context->arch->name, &kernel->unit);
     moejit_status status = check_shared(context, kernel);
-    if (status == MOEJIT_STATUS_OK) status = prepare(context, kernel);
+    if (status == MOEJIT_STATUS_OK && !kernel->unit.failed) {
+        mj_image_source_key(context->arch->name, mj_compiler_options(), &context->sources, kernel->unit.data,
+                            &kernel->key);
+    }
+    if (status == MOEJIT_STATUS_OK && (kernel->unit.failed || kernel->key.failed)) {
+        status =
+            mj_error_set(&context->error, MOEJIT_STATUS_OUT_OF_MEMORY, "no memory for the unit of %s", kernel->symbol);
+    }
     if (status != MOEJIT_STATUS_OK) mj_loaded_kernel_destroy(context, kernel);
     return status;
 }

@@ -1,4 +1,4 @@
-// One kernel of a plan, or the pack kernel of weights: generated, found or compiled, loaded.
+// One kernel of a plan, or the pack kernel of weights: described, then loaded (kernel_batch.h).
 #ifndef MOEJIT_RUN_LOADED_KERNEL_H
 #define MOEJIT_RUN_LOADED_KERNEL_H
 
@@ -15,11 +15,16 @@ struct mj_loaded_kernel {
     struct mj_resources resources;
     struct mj_module module;
     int num_threads, shared_bytes;
+    bool cached; // the cache had it
 };
 
-// The context must be entered where it is attached. On failure nothing is left.
-moejit_status mj_loaded_kernel_create(struct moejit_context *context, const struct mj_problem *problem,
-                                      enum mj_kernel_id id, int tile_idx, struct mj_loaded_kernel *kernel);
+// Generates the unit and its key. On failure nothing is left.
+moejit_status mj_loaded_kernel_describe(struct moejit_context *context, const struct mj_problem *problem,
+                                        enum mj_kernel_id id, int tile_idx, struct mj_loaded_kernel *kernel);
+// The context must be entered where it is attached; otherwise the PTX is taken out of the image. *refused: the driver
+// does not take the image, another may do.
+moejit_status mj_loaded_kernel_load(struct moejit_context *context, struct mj_loaded_kernel *kernel,
+                                    struct mj_image *image, bool *refused);
 void mj_loaded_kernel_destroy(struct moejit_context *context, struct mj_loaded_kernel *kernel);
 
 #endif

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/options.h"
+#include "run/kernel_batch.h"
 
 #define DEFAULT_PARTIALS_CAP ((size_t)256 << 20)
 
@@ -47,23 +48,19 @@ static int list_wanted(const struct moejit_plan *plan, struct wanted *list) {
 }
 
 static moejit_status prepare_kernels(struct moejit_plan *plan, const moejit_plan_options *options) {
-    struct moejit_context *context = plan->context;
     struct wanted list[MJ_MAX_PLAN_KERNELS];
     int total = list_wanted(plan, list);
-    for (int i = 0; i < total; i++) {
-        char symbol[MJ_SYMBOL_BYTES];
-        mj_generator_symbol(list[i].id, list[i].tile_idx >= 0 ? &mj_tiles[list[i].tile_idx] : NULL, symbol);
-        if (options->progress != NULL && options->progress(options->progress_user, i, total, symbol) != 0) {
-            return mj_error_set(&context->error, MOEJIT_STATUS_CANCELLED, "cancelled with %d of %d kernels prepared", i,
-                                total);
-        }
-        moejit_status status =
-            mj_loaded_kernel_create(context, &plan->problem, list[i].id, list[i].tile_idx, &plan->kernels[i]);
+    for (; plan->num_kernels < total; plan->num_kernels++) {
+        const struct wanted *wanted = &list[plan->num_kernels];
+        moejit_status status = mj_loaded_kernel_describe(plan->context, &plan->problem, wanted->id, wanted->tile_idx,
+                                                         &plan->kernels[plan->num_kernels]);
         if (status != MOEJIT_STATUS_OK) return status;
-        plan->num_kernels = i + 1;
     }
-    if (options->progress != NULL) options->progress(options->progress_user, total, total, "");
-    return MOEJIT_STATUS_OK;
+    if (plan->describe_only) {
+        mj_kernel_batch_look_up(plan->context, plan->kernels, total);
+        return MOEJIT_STATUS_OK;
+    }
+    return mj_kernel_batch_prepare(plan->context, plan->kernels, total, options->progress, options->progress_user);
 }
 
 static moejit_status check_options(const moejit_plan_options *options, struct mj_error *error) {
@@ -114,6 +111,7 @@ static moejit_status create(struct moejit_plan *plan, const moejit_layer *layer,
     if (status == MOEJIT_STATUS_OK) status = choose_family(plan, &options);
     if (status != MOEJIT_STATUS_OK) return status;
     plan->max_num_tokens = options.max_num_tokens;
+    plan->describe_only = options.describe_only != 0;
     size_t cap = options.partials_cap_bytes > 0 ? options.partials_cap_bytes : DEFAULT_PARTIALS_CAP;
     mj_layout_workspace(&plan->problem, plan->max_num_tokens, cap, &plan->workspace);
     struct mj_entered entered = {false};
@@ -182,6 +180,7 @@ moejit_status moejit_plan_kernel(const moejit_plan *plan, int32_t kernel_idx, mo
         .static_shared_bytes = kernel->resources.static_shared_bytes,
         .dynamic_shared_bytes = kernel->shared_bytes,
         .num_threads = kernel->num_threads,
+        .cached = kernel->cached,
     };
     memcpy(info, &ours, info->struct_size < sizeof(ours) ? info->struct_size : sizeof(ours));
     return MOEJIT_STATUS_OK;

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "base/options.h"
+#include "run/kernel_batch.h"
 
 moejit_status moejit_weights_bytes(moejit_context *context, const moejit_layer *layer, size_t *bytes) {
     if (context == NULL) return MOEJIT_STATUS_INVALID_ARGUMENT;
@@ -40,7 +41,8 @@ static moejit_status create(struct moejit_weights *weights, const moejit_layer *
     struct mj_entered entered;
     status = mj_context_enter(context, &entered, &context->error);
     if (status != MOEJIT_STATUS_OK) return status;
-    status = mj_loaded_kernel_create(context, &weights->problem, MJ_KERNEL_PACK, -1, &weights->pack);
+    status = mj_loaded_kernel_describe(context, &weights->problem, MJ_KERNEL_PACK, -1, &weights->pack);
+    if (status == MOEJIT_STATUS_OK) status = mj_kernel_batch_prepare(context, &weights->pack, 1, NULL, NULL);
     mj_context_leave(context, &entered);
     return status;
 }

@@ -78,6 +78,21 @@ also "^  $kernel\$"
 expect 2 '--what is "smell", needs one of: source, ptx, key, resources' "${inspect[@]}" --what smell
 expect 2 '--what ptx needs --kernel' "${inspect[@]}" --what ptx
 expect 3 'no NVRTC, .*none\.so' "${inspect[@]}" --arch sm_89
+# key compiles nothing, for any arch; diff tells in what two keys differ.
+expect 0 '^arch 5:sm_89$' inspect key "${small[@]}" --arch sm_89 --max-tokens 1
+expect 0 '^moejit key 1$' inspect key "${small[@]}" --arch sm_80 --max-tokens 1 --kernel $kernel
+cp "$folder/output" "$folder/a"
+expect 0 '^the same key$' inspect diff "$folder/a" "$folder/a"
+expect 0 . inspect key "${small[@]}" --arch sm_89 --max-tokens 1 --kernel $kernel --output-dtype f16
+cp "$folder/output" "$folder/b"
+expect 1 '^arch: sm_80 \| sm_89$' inspect diff "$folder/a" "$folder/b"
+also '^unit: +static constexpr int output_dtype = MJ_DTYPE_BF16; \| +static constexpr int output_dtype = MJ_DTYPE_F16;$'
+expect 1 '^\{"field": "arch", "a": "sm_80", "b": "sm_89"\}$' inspect diff "$folder/a" "$folder/b" --json
+hash=$("$moejit" cache ls | awk "/$kernel/ { print \$1; exit }")
+expect 0 '^the same key$' inspect diff "$hash" "$folder/a"
+expect 2 'diff needs two keys' inspect diff "$folder/a"
+expect 3 '0 keys of the cache start with 00000' inspect diff 00000 "$folder/a"
+expect 3 '"none" is neither a file nor the start of a hash' inspect diff none "$folder/a"
 export MOEJIT_NVRTC_LIBRARY=$nvrtc
 
 # run, on the emulator.

@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
 # Installs into a fresh prefix, builds the README's example against it by pkg-config and by find_package, runs both.
 #
-#     install.sh SOURCE BUILD EMULATOR
+#     install.sh SOURCE BUILD EMULATOR FAKE_NVRTC
 set -euo pipefail
-source=$1 build=$2 emulator=$3
+source=$1 build=$2 emulator=$3 fake=$4
 place=$(mktemp -d)
 trap 'rm -rf "$place"' EXIT
 cmake --install "$build" --prefix "$place/prefix" >/dev/null
@@ -36,3 +36,9 @@ cmake -S "$place/project" -B "$place/project/build" -G Ninja -DCMAKE_PREFIX_PATH
 cmake --build "$place/project/build" >/dev/null
 "$place/project/build/shared" | diff - "$place/output"
 "$place/project/build/static" | diff - "$place/output"
+
+# The installed compiler's process is found: a compiler that aborts is an error, not the program's end.
+status=0
+MOEJIT_NVRTC_LIBRARY=$fake FAKE_NVRTC_ABORT=moejit MOEJIT_CACHE_DIR=$place/fresh "$place/project/build/shared" >"$place/output" 2>&1 || status=$?
+[ "$status" = 1 ]
+grep -q "the compiler's process was ended by signal 6" "$place/output"

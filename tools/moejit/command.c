@@ -48,6 +48,22 @@ void command_log(void *user, moejit_log_level level, const char *text) {
     if (level == MOEJIT_LOG_WARNING) fprintf(stderr, "moejit: warning: %s\n", text);
 }
 
+void command_json_string(const char *text, size_t length) {
+    putchar('"');
+    for (size_t i = 0; i < length; i++) {
+        if (text[i] == '"' || text[i] == '\\') {
+            printf("\\%c", text[i]);
+        } else if (text[i] == '\n') {
+            printf("\\n");
+        } else if ((unsigned char)text[i] < ' ') {
+            printf("\\u%04x", (unsigned)text[i]);
+        } else {
+            putchar(text[i]);
+        }
+    }
+    putchar('"');
+}
+
 #define BAR_WIDTH 28
 
 int command_progress(void *title, int32_t done, int32_t total, const char *current) {
@@ -56,7 +72,7 @@ int command_progress(void *title, int32_t done, int32_t total, const char *curre
     int filled = total > 0 ? (int)((long long)BAR_WIDTH * done / total) : BAR_WIDTH;
     for (int i = 0; i < BAR_WIDTH; i++) bar[i] = i < filled ? '#' : '.';
     bar[BAR_WIDTH] = '\0';
-    fprintf(stderr, "\r\033[K%s [%s] %d/%d %s", (const char *)title, bar, (int)done, (int)total, current);
+    fprintf(stderr, "\r\033[K%s [%s] %d/%d %.44s", (const char *)title, bar, (int)done, (int)total, current);
     if (done == total) fprintf(stderr, "\r\033[K");
     fflush(stderr);
     return 0;

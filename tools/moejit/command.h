@@ -18,6 +18,7 @@ enum exit_code { // stable
 int command_run(int argc, char **argv);
 int command_prefill(int argc, char **argv);
 int command_inspect(int argc, char **argv);
+int command_cache(int argc, char **argv);
 int command_doctor(int argc, char **argv);
 int command_bench(int argc, char **argv);
 
@@ -29,6 +30,9 @@ bool command_number(const char *name, const char *option, const char *text, long
                     long long *number);
 // The index of text among words (ended by NULL); false, with the choices printed.
 bool command_choice(const char *name, const char *option, const char *text, const char *const *words, int *choice);
+
+// To stdout, in quotes.
+void command_json_string(const char *text, size_t length);
 
 // Warnings of the library to stderr.
 void command_log(void *user, moejit_log_level level, const char *text);

@@ -274,6 +274,10 @@ static const struct {
     {"MOEJIT_NVRTC_LIBRARY", true, ""},
     {"MOEJIT_CACHE_DIR", true, ""},
     {"MOEJIT_KERNEL_SOURCES_DIR", true, ""},
+    {"MOEJIT_CACHE_PACKS", false, ""},
+    {"MOEJIT_CACHE_MAX_BYTES", false, ""},
+    {"MOEJIT_COMPILE_WORKERS", false, ""},
+    {"MOEJIT_COMPILE_HELPER", false, ""},
     {"XDG_CACHE_HOME", true, ""},
     {"HOME", true, ""},
     {"LD_LIBRARY_PATH", false, " (read by the loader)"},
@@ -311,26 +315,12 @@ static void print_environment(void) {
 
 // ---- Output
 
-static void print_json_string(const char *text, size_t length) {
-    putchar('"');
-    for (size_t i = 0; i < length; i++) {
-        if (text[i] == '"' || text[i] == '\\') {
-            printf("\\%c", text[i]);
-        } else if ((unsigned char)text[i] < ' ') {
-            printf("\\u%04x", (unsigned)text[i]);
-        } else {
-            putchar(text[i]);
-        }
-    }
-    putchar('"');
-}
-
 static void print_json_variable(const char *separator, const char *entry) {
     size_t length = strcspn(entry, "=");
     printf("%s", separator);
-    print_json_string(entry, length);
+    command_json_string(entry, length);
     printf(": ");
-    print_json_string(entry + length + 1, strlen(entry + length + 1));
+    command_json_string(entry + length + 1, strlen(entry + length + 1));
 }
 
 static void print_json_environment(void) {
@@ -354,9 +344,9 @@ static void print_json(const struct doctor *doctor, bool all_here) {
     for (int i = 0; i < NUM_FOUND; i++) {
         const struct finding *finding = &doctor->found[i];
         printf(", \"%s\": {\"found\": %s, \"text\": ", keys[i], finding->missing ? "false" : "true");
-        print_json_string(finding->text, strlen(finding->text));
+        command_json_string(finding->text, strlen(finding->text));
         printf(", \"to_do\": ");
-        print_json_string(finding->to_do, strlen(finding->to_do));
+        command_json_string(finding->to_do, strlen(finding->to_do));
         printf("}");
     }
     printf(", \"environment\": {");

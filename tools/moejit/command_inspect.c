@@ -2,12 +2,18 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "key_text.h"
 #include "layer_options.h"
 
 static const char help[] =
     "Usage: moejit inspect [options]\n"
+    "       moejit inspect key [options]\n"
+    "       moejit inspect diff A B [--cache PATH] [--json]\n"
     "Compiles the kernels that a layer needs (or finds them in the cache), with no GPU, and prints what they use, or\n"
-    "the text of one.\n\n"
+    "the text of one.\n"
+    "key prints the texts under which the cache knows the kernels, and compiles nothing. diff tells in what two of "
+    "them\n"
+    "differ; A and B are each a file with such a text, or the start of a key's hash as `moejit cache ls` prints it.\n\n"
     "%s\n"
     "  --arch A                 sm_80, sm_86, sm_89, sm_90a, sm_100a, sm_103a, sm_120a or sm_121a (default sm_90a)\n"
     "  --max-tokens N           (default 4096)\n"
@@ -16,7 +22,7 @@ static const char help[] =
     "  --what W                 of one kernel its source, ptx or key (the text under which the cache knows it); or\n"
     "                           resources, the table (default: source with --kernel, else resources)\n"
     "  --json                   one JSON object a kernel\n"
-    "Exit status: 0 good, 2 bad command line, 3 a failed compile or an unsupported layer.\n";
+    "Exit status: 0 good, 1 keys differ, 2 bad command line, 3 a failed compile or an unsupported layer.\n";
 
 enum { OPTION_ARCH = 256, OPTION_MAX_TOKENS, OPTION_CACHE, OPTION_KERNEL, OPTION_WHAT, OPTION_JSON, OPTION_HELP };
 
@@ -41,23 +47,8 @@ struct inspect_options {
     long long max_tokens;
     int what; // -1: not given
     bool json;
+    bool keys_only; // nothing is compiled
 };
-
-static void print_json_string(const char *text) {
-    putchar('"');
-    for (const char *c = text; *c != '\0'; c++) {
-        if (*c == '"' || *c == '\\') {
-            printf("\\%c", *c);
-        } else if (*c == '\n') {
-            printf("\\n");
-        } else if ((unsigned char)*c < ' ') {
-            printf("\\u%04x", (unsigned)*c);
-        } else {
-            putchar(*c);
-        }
-    }
-    putchar('"');
-}
 
 static moejit_kernel_info kernel_info(const moejit_plan *plan, int kernel_idx) {
     moejit_kernel_info info = {.struct_size = sizeof(info)};
@@ -83,7 +74,7 @@ static void print_text(const moejit_kernel_info *info, const struct inspect_opti
     size_t length = strlen(text);
     if (options->json) {
         printf("{\"symbol\": \"%s\", \"%s\": ", info->symbol, whats[options->what]);
-        print_json_string(text);
+        command_json_string(text, strlen(text));
         printf("}\n");
     } else {
         fputs(text, stdout);
@@ -132,6 +123,7 @@ static int inspect(const struct inspect_options *options, const moejit_layer *la
     plan_options.max_num_tokens = (int)options->max_tokens;
     plan_options.progress = command_progress;
     plan_options.progress_user = (void *)options->arch;
+    plan_options.describe_only = options->keys_only;
     int code = EXIT_UNAVAILABLE;
     if (moejit_plan_create(context, layer, &plan_options, &plan) != MOEJIT_STATUS_OK) {
         fprintf(stderr, "moejit inspect: %s\n", moejit_context_error(context));
@@ -155,8 +147,28 @@ static bool take(struct inspect_options *options, int option, const char *value)
     }
 }
 
+// inspect diff A B
+static int diff(const struct inspect_options *options, char **names, int num_names) {
+    struct mj_text keys[2] = {0};
+    int code = EXIT_UNAVAILABLE;
+    if (num_names != 2) return command_usage("inspect", "diff needs two keys");
+    if (key_text_read(names[0], options->cache, &keys[0]) && key_text_read(names[1], options->cache, &keys[1])) {
+        code = key_text_diff(&keys[0], &keys[1], options->json) ? EXIT_WRONG : EXIT_GOOD;
+    }
+    mj_text_free(&keys[0]);
+    mj_text_free(&keys[1]);
+    return code;
+}
+
 int command_inspect(int argc, char **argv) {
     struct inspect_options options = {.arch = "sm_90a", .max_tokens = 4096, .what = -1};
+    const char *action = argc > 1 ? argv[1] : "";
+    bool diffs = strcmp(action, "diff") == 0;
+    options.keys_only = strcmp(action, "key") == 0;
+    if (options.keys_only || diffs) {
+        argc--;
+        argv++;
+    }
     layer_options_init(&options.layer);
     for (int option; (option = getopt_long(argc, argv, "", long_options, NULL)) != -1;) {
         if (option == OPTION_HELP) {
@@ -166,9 +178,11 @@ int command_inspect(int argc, char **argv) {
         int taken = layer_options_take(&options.layer, "inspect", option, optarg);
         if (taken < 0 || (taken == 0 && !take(&options, option, optarg))) return EXIT_USAGE;
     }
+    if (diffs) return diff(&options, argv + optind, argc - optind);
     if (optind < argc) return command_usage("inspect", "\"%s\" is no option", argv[optind]);
+    if (options.keys_only) options.what = WHAT_KEY;
     if (options.what < 0) options.what = options.kernel != NULL ? WHAT_SOURCE : WHAT_RESOURCES;
-    if (options.what != WHAT_RESOURCES && options.kernel == NULL) {
+    if (options.what != WHAT_RESOURCES && options.kernel == NULL && !options.keys_only) {
         return command_usage("inspect", "--what %s needs --kernel, the symbol of one kernel", whats[options.what]);
     }
     moejit_layer layer;

@@ -11,6 +11,7 @@ static const struct {
     {"bench", "time a layer and its steps beside the floor of the same run", command_bench},
     {"prefill", "compile the kernels of layers for archs into the cache, with no GPU", command_prefill},
     {"inspect", "print the kernels of a layer: what they use, their source, PTX and key", command_inspect},
+    {"cache", "look into the kernel cache, shrink it, make and import packs", command_cache},
     {"doctor", "tell what moejit finds on this machine, and what to do about what is missing", command_doctor},
 };
 #define NUM_COMMANDS (sizeof(commands) / sizeof(commands[0]))
