@@ -10,6 +10,7 @@ need_packages() {
     command -v sqlite3 >/dev/null || missing+=(sqlite3)
     [ -e /usr/include/sqlite3.h ] || missing+=(libsqlite3-dev)
     [ -e /usr/include/xxhash.h ] || missing+=(libxxhash-dev)
+    [ -e /usr/include/jansson.h ] || missing+=(libjansson-dev)
     [ -e /usr/include/cmocka.h ] || missing+=(libcmocka-dev)
     [ "${#missing[@]}" -eq 0 ] && return
     local sudo=""

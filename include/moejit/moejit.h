@@ -279,6 +279,35 @@ typedef struct moejit_plan moejit_plan;
 // ten times a second while something is compiled. Non-zero cancels.
 typedef int (*moejit_progress_fn)(void *user, int32_t done, int32_t total, const char *current);
 
+// Whether a plan's decisions (tiles and the like, for each bucket of token counts) come from measurement.
+typedef enum moejit_tune {
+    MOEJIT_TUNE_NEVER = 0,   // by a rule, from the tokens of an average expert
+    MOEJIT_TUNE_STORED = 1,  // those that the cache holds for this layer, routing and GPU; the rest by the rule
+    MOEJIT_TUNE_MISSING = 2, // the same, and what the cache lacks is measured now and kept
+} moejit_tune;
+
+// Which experts the tokens of a measurement choose.
+typedef enum moejit_routing {
+    MOEJIT_ROUTING_UNIFORM = 0,   // each as likely
+    MOEJIT_ROUTING_ZIPF = 1,      // the n-th busiest with a share of 1 / n^zipf_exponent
+    MOEJIT_ROUTING_HISTOGRAM = 2, // by the caller's shares
+} moejit_routing;
+
+typedef struct moejit_tune_options {
+    size_t struct_size;
+    moejit_routing routing;
+    float zipf_exponent;         // ZIPF; 0: 1
+    const float *histogram;      // HISTOGRAM: host [num_experts] of the whole layer, each >= 0; counts or shares
+    int32_t redo;                // 1: measure what is stored too, and replace it
+    int64_t budget_ms;           // the longest that measuring may take, kept to within one sample; 0: a minute
+    moejit_progress_fn progress; // asked before each sample: done of total buckets; non-zero cancels
+    void *progress_user;
+    void *scratch; // device memory of at least moejit_plan_tune_bytes, aligned to 256 bytes; NULL: it is allocated
+    size_t scratch_bytes; // for the time of the call
+} moejit_tune_options;
+
+MOEJIT_API void moejit_tune_options_init(moejit_tune_options *options);
+
 // How gate_up and down are written.
 typedef enum moejit_family {
     MOEJIT_FAMILY_AUTO = 0,     // hopper on sm_90a, else portable
@@ -296,6 +325,8 @@ typedef struct moejit_plan_options {
     moejit_family family;  // of gate_up and down; a forced tile must belong to it
     int32_t describe_only; // 1: kernels are generated and looked up in the cache, none is compiled or loaded; what they
                            // are can be asked for, and forward is NOT_PREPARED
+    moejit_tune tune; // docs/tuning.md. A measurement that fails or runs out of time is a warning, and the rule decides
+    const moejit_tune_options *tune_options; // NULL: the defaults; without a progress of its own it has the plan's
 } moejit_plan_options;
 
 MOEJIT_API void moejit_plan_options_init(moejit_plan_options *options);
@@ -314,6 +345,44 @@ MOEJIT_API void moejit_plan_destroy(moejit_plan *plan);
 MOEJIT_API size_t moejit_plan_workspace_bytes(const moejit_plan *plan);
 // The sum that DEFAULT was resolved to.
 MOEJIT_API moejit_sum moejit_plan_sum(const moejit_plan *plan);
+
+// Device memory that moejit_plan_tune needs: packed weights of its own (of several layers where one's fit the L2
+// cache), tensors for max_num_tokens, and a workspace. options may be NULL.
+MOEJIT_API moejit_status moejit_plan_tune_bytes(const moejit_plan *plan, const moejit_tune_options *options,
+                                                size_t *bytes);
+
+// Measures the buckets of token counts up to max_num_tokens that the cache has no decision for (with redo all), keeps
+// what it finds in the cache, and makes the plan follow it: each legal tile of gate_up, of down, and so on, as they
+// will run (captured graphs, weights that come from memory), and only candidates whose numbers are the portable
+// kernels'. The caller's tensors, weights and streams are not touched, and the sum stays as it is. Processes that share
+// a cache take turns: the second finds what the first has measured. OK too where the budget ended first:
+// moejit_plan_decision tells which buckets are left to the rule. CANCELLED keeps what was measured by then. Must not
+// overlap with forward on the same plan, nor run while a stream is captured. options may be NULL.
+MOEJIT_API moejit_status moejit_plan_tune(moejit_plan *plan, const moejit_tune_options *options);
+
+typedef enum moejit_decided {
+    MOEJIT_DECIDED_BY_RULE = 0,
+    MOEJIT_DECIDED_BY_STORE = 1, // measured earlier, or elsewhere
+    MOEJIT_DECIDED_BY_TUNING = 2,
+} moejit_decided;
+
+typedef struct moejit_decision {
+    size_t struct_size;                        // set by the caller: sizeof
+    int32_t first_num_tokens, last_num_tokens; // the bucket; it is measured at its last
+    moejit_decided decided;
+    char text[256];      // "gate_up=TILE down=TILE zeroing=auxiliary"; BY_RULE: what the rule says for last_num_tokens
+    double us, noise_us; // a layer, median and its standard error; 0: BY_RULE
+    double untuned_us;   // what the rule's choice took in the same run; 0: not known, or it was refused
+    int32_t num_samples;
+    int32_t num_refused; // candidates with wrong numbers, or that could not be prepared
+} moejit_decision;
+
+MOEJIT_API int32_t moejit_plan_num_decisions(const moejit_plan *plan);
+MOEJIT_API moejit_status moejit_plan_decision(const moejit_plan *plan, int32_t decision_idx, moejit_decision *decision);
+
+// 32 hex digits and a terminator over all that makes two ranks compute alike: sum, decisions, and the source of every
+// kernel that they use. Not in it: which experts are local, and how the decisions came to be.
+MOEJIT_API moejit_status moejit_plan_digest(const moejit_plan *plan, char digest[33]);
 
 typedef struct moejit_kernel_info { // strings live as long as the plan
     size_t struct_size;             // set by the caller: sizeof

@@ -29,18 +29,30 @@
     X(cuOccupancyMaxActiveBlocksPerMultiprocessor)                                                                     \
     X(cuPointerGetAttribute)                                                                                           \
     X(cuMemGetAddressRange)                                                                                            \
+    X(cuMemAlloc)                                                                                                      \
+    X(cuMemFree)                                                                                                       \
     X(cuLaunchKernel)                                                                                                  \
     X(cuMemsetD8Async)                                                                                                 \
     X(cuMemsetD2D8Async)                                                                                               \
     X(cuMemcpyDtoHAsync)                                                                                               \
+    X(cuMemcpyHtoDAsync)                                                                                               \
+    X(cuMemcpyDtoDAsync)                                                                                               \
     X(cuStreamCreate)                                                                                                  \
     X(cuStreamDestroy)                                                                                                 \
     X(cuStreamSynchronize)                                                                                             \
     X(cuStreamWaitEvent)                                                                                               \
     X(cuStreamIsCapturing)                                                                                             \
+    X(cuStreamBeginCapture)                                                                                            \
+    X(cuStreamEndCapture)                                                                                              \
     X(cuEventCreate)                                                                                                   \
     X(cuEventRecord)                                                                                                   \
-    X(cuEventDestroy)
+    X(cuEventDestroy)                                                                                                  \
+    X(cuEventSynchronize)                                                                                              \
+    X(cuEventElapsedTime)                                                                                              \
+    X(cuGraphInstantiate)                                                                                              \
+    X(cuGraphLaunch)                                                                                                   \
+    X(cuGraphExecDestroy)                                                                                              \
+    X(cuGraphDestroy)
 
 struct mj_driver {
     void *library;

@@ -12,6 +12,7 @@ struct call { // one layer in flight
     const struct mj_driver *driver;
     moejit_forward_args args;
     unsigned char *workspace;
+    struct mj_decision decision; // for that many tokens
     CUstream stream;
 };
 
@@ -41,11 +42,6 @@ static int32_t *expert_offsets(const struct call *call) {
 
 static int32_t *sorted_pairs(const struct call *call) {
     return (int32_t *)(void *)(call->workspace + call->plan->workspace.sorted_pairs);
-}
-
-static int tile_of(const struct call *call) {
-    if (call->plan->forced_tile >= 0) return call->plan->forced_tile;
-    return mj_tile_choose(&call->plan->problem, call->plan->family, call->args.num_tokens);
 }
 
 static CUresult run_route(const struct call *call) {
@@ -103,7 +99,7 @@ static CUresult run_gate_up(const struct call *call) {
         .activation_beta = layer->activation_beta,
         .activation_limit = layer->activation_limit,
     };
-    int tile = tile_of(call);
+    int tile = call->decision.value[MJ_CHOICE_GATE_UP_TILE];
     const struct mj_loaded_kernel *kernel = mj_plan_find(call->plan, mj_kernel_gate_up(&mj_tiles[tile]), tile);
     long long tiles = mj_tile_max_count(&mj_tiles[tile], problem, call->args.num_tokens, problem->gate_up_rows);
     return launch(call, kernel, resident_blocks(call, kernel, tiles), call->stream, &args);
@@ -180,7 +176,7 @@ static CUresult run_down(const struct call *call) {
         .num_local_experts = layer->num_local_experts,
         .partial_columns = chunk * MJ_BLOCK_ROWS,
     };
-    int tile = tile_of(call);
+    int tile = call->decision.value[MJ_CHOICE_DOWN_TILE];
     const struct mj_loaded_kernel *kernel = mj_plan_find(call->plan, mj_kernel_down(&mj_tiles[tile]), tile);
     CUresult result = CUDA_SUCCESS;
     for (int first = 0; first < total && result == CUDA_SUCCESS; first += chunk) {
@@ -194,12 +190,13 @@ static CUresult run_down(const struct call *call) {
     return result;
 }
 
-// Zeroing beside route and gate_up. Once the auxiliary stream has been forked off it is always joined again, so that a
-// failure in between leaves no capture unjoined.
+// Zeroing beside route and gate_up, or before them. Once the auxiliary stream has been forked off it is always joined
+// again, so that a failure in between leaves no capture unjoined.
 static CUresult run_layer(const struct call *call) {
     const struct mj_driver *driver = call->driver;
     struct moejit_executor *executor = call->executor;
-    bool zeroing = needs_zeroing(call), forked = zeroing && !executor->single_stream;
+    bool beside = call->decision.value[MJ_CHOICE_ZEROING] == MJ_ZEROING_AUXILIARY;
+    bool zeroing = needs_zeroing(call), forked = zeroing && beside && !executor->single_stream;
     CUresult result = CUDA_SUCCESS, joined = CUDA_SUCCESS;
     if (forked) {
         result = driver->cuEventRecord(executor->forked, call->stream);
@@ -246,6 +243,8 @@ static moejit_status begin(struct call *call, const struct moejit_plan *plan, co
         .plan = plan, .weights = weights, .executor = executor, .driver = &plan->context->driver, .stream = stream};
     moejit_status status = mj_forward_check(plan, weights, args, &call->args, &executor->error);
     call->workspace = call->args.workspace;
+    if (status == MOEJIT_STATUS_OK && call->args.num_tokens > 0)
+        call->decision = mj_plan_decide(plan, call->args.num_tokens);
     return status;
 }
 

@@ -1,10 +1,13 @@
 #include "run/plan.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/options.h"
+#include "run/autotune.h"
 #include "run/kernel_batch.h"
+#include "run/tuning_options.h"
 
 #define DEFAULT_PARTIALS_CAP ((size_t)256 << 20)
 
@@ -24,43 +27,103 @@ moejit_status moejit_layer_supported(const moejit_layer *layer, const char *arch
     return status;
 }
 
-struct wanted { // a kernel to prepare
-    enum mj_kernel_id id;
-    int tile_idx;
-};
+static int first_of_bucket(const struct moejit_plan *plan, int bucket_idx) {
+    return bucket_idx > 0 ? plan->buckets[bucket_idx - 1].num_tokens + 1 : 1;
+}
 
-static int list_wanted(const struct moejit_plan *plan, struct wanted *list) {
+// The tiles of both steps, for each token count of a bucket. The rule's tiles widen with the tokens.
+static void mark_tiles(const struct moejit_plan *plan, int bucket_idx, bool gate_up[MJ_NUM_TILES],
+                       bool down[MJ_NUM_TILES]) {
+    const struct mj_plan_bucket *bucket = &plan->buckets[bucket_idx];
+    struct mj_decision first = mj_plan_decide(plan, first_of_bucket(plan, bucket_idx));
+    struct mj_decision last = mj_plan_decide(plan, bucket->num_tokens);
+    for (int tile = first.value[MJ_CHOICE_GATE_UP_TILE]; tile <= last.value[MJ_CHOICE_GATE_UP_TILE]; tile++)
+        gate_up[tile] = true;
+    for (int tile = first.value[MJ_CHOICE_DOWN_TILE]; tile <= last.value[MJ_CHOICE_DOWN_TILE]; tile++)
+        down[tile] = true;
+}
+
+int mj_plan_wanted(const struct moejit_plan *plan, struct mj_wanted list[MJ_MAX_PLAN_KERNELS]) {
     int num = 0;
     bool atomic = plan->problem.sum == MJ_SUM_ATOMIC;
-    list[num++] = (struct wanted){MJ_KERNEL_PACK, -1};
-    list[num++] = (struct wanted){MJ_KERNEL_ROUTE, -1};
+    bool gate_up[MJ_NUM_TILES] = {false}, down[MJ_NUM_TILES] = {false};
+    list[num++] = (struct mj_wanted){MJ_KERNEL_PACK, -1};
+    list[num++] = (struct mj_wanted){MJ_KERNEL_ROUTE, -1};
     if (plan->problem.layer.activation_format == MOEJIT_FORMAT_NVFP4)
-        list[num++] = (struct wanted){MJ_KERNEL_QUANTIZE, -1};
-    list[num++] = (struct wanted){atomic ? MJ_KERNEL_ZERO : MJ_KERNEL_COMBINE, -1};
-    int last = mj_tile_choose(&plan->problem, plan->family, plan->max_num_tokens);
+        list[num++] = (struct mj_wanted){MJ_KERNEL_QUANTIZE, -1};
+    list[num++] = (struct mj_wanted){atomic ? MJ_KERNEL_ZERO : MJ_KERNEL_COMBINE, -1};
+    for (int i = 0; i < plan->num_buckets; i++) mark_tiles(plan, i, gate_up, down);
     for (int tile = 0; tile < MJ_NUM_TILES; tile++) {
-        bool chosen = mj_tiles[tile].family == plan->family && tile <= last;
-        if (plan->forced_tile >= 0 ? tile != plan->forced_tile : !chosen) continue;
-        list[num++] = (struct wanted){mj_kernel_gate_up(&mj_tiles[tile]), tile};
-        list[num++] = (struct wanted){mj_kernel_down(&mj_tiles[tile]), tile};
+        if (gate_up[tile]) list[num++] = (struct mj_wanted){mj_kernel_gate_up(&mj_tiles[tile]), tile};
+        if (down[tile]) list[num++] = (struct mj_wanted){mj_kernel_down(&mj_tiles[tile]), tile};
     }
     return num;
 }
 
-static moejit_status prepare_kernels(struct moejit_plan *plan, const moejit_plan_options *options) {
-    struct wanted list[MJ_MAX_PLAN_KERNELS];
-    int total = list_wanted(plan, list);
-    for (; plan->num_kernels < total; plan->num_kernels++) {
-        const struct wanted *wanted = &list[plan->num_kernels];
-        moejit_status status = mj_loaded_kernel_describe(plan->context, &plan->problem, wanted->id, wanted->tile_idx,
+struct mj_decision mj_plan_untuned(const struct moejit_plan *plan, int num_tokens) {
+    return mj_decision_untuned(&plan->problem, plan->family, plan->forced_tile, num_tokens);
+}
+
+struct mj_decision mj_plan_decide(const struct moejit_plan *plan, int num_tokens) {
+    if (plan->trial != NULL) return *plan->trial;
+    int i = 0;
+    while (i < plan->num_buckets - 1 && plan->buckets[i].num_tokens < num_tokens) i++;
+    if (plan->buckets[i].decided != MOEJIT_DECIDED_BY_RULE) return plan->buckets[i].decision;
+    return mj_plan_untuned(plan, num_tokens);
+}
+
+// Describes those of the list that the plan does not hold yet, behind those that it holds.
+static moejit_status describe(struct moejit_plan *plan, const struct mj_wanted *list, int num) {
+    for (int i = 0; i < num; i++) {
+        if (mj_plan_find(plan, list[i].id, list[i].tile_idx) != NULL) continue;
+        moejit_status status = mj_loaded_kernel_describe(plan->context, &plan->problem, list[i].id, list[i].tile_idx,
                                                          &plan->kernels[plan->num_kernels]);
         if (status != MOEJIT_STATUS_OK) return status;
+        plan->num_kernels++;
     }
-    if (plan->describe_only) {
-        mj_kernel_batch_look_up(plan->context, plan->kernels, total);
-        return MOEJIT_STATUS_OK;
+    return MOEJIT_STATUS_OK;
+}
+
+// Of those from `first` on only what could be loaded stays, in its order.
+static void drop_unloaded(struct moejit_plan *plan, int first) {
+    int end = plan->num_kernels;
+    plan->num_kernels = first;
+    for (int i = first; i < end; i++) {
+        struct mj_loaded_kernel *kernel = &plan->kernels[i];
+        if (kernel->module.module != NULL || kernel->ptx != NULL) {
+            plan->kernels[plan->num_kernels++] = *kernel;
+        } else {
+            mj_loaded_kernel_destroy(plan->context, kernel);
+        }
     }
-    return mj_kernel_batch_prepare(plan->context, plan->kernels, total, options->progress, options->progress_user);
+}
+
+moejit_status mj_plan_prepare(struct moejit_plan *plan, const struct mj_wanted *list, int num,
+                              moejit_progress_fn progress, void *user) {
+    int first = plan->num_kernels;
+    moejit_status status = describe(plan, list, num);
+    if (status == MOEJIT_STATUS_OK && plan->num_kernels > first) {
+        status =
+            mj_kernel_batch_prepare(plan->context, &plan->kernels[first], plan->num_kernels - first, progress, user);
+    }
+    if (status != MOEJIT_STATUS_OK) drop_unloaded(plan, first);
+    return status;
+}
+
+moejit_status mj_plan_prepare_decision(struct moejit_plan *plan, const struct mj_decision *decision) {
+    int gate_up = decision->value[MJ_CHOICE_GATE_UP_TILE], down = decision->value[MJ_CHOICE_DOWN_TILE];
+    const struct mj_wanted list[] = {{mj_kernel_gate_up(&mj_tiles[gate_up]), gate_up},
+                                     {mj_kernel_down(&mj_tiles[down]), down}};
+    return mj_plan_prepare(plan, list, 2, NULL, NULL);
+}
+
+static moejit_status prepare_kernels(struct moejit_plan *plan, const moejit_plan_options *options) {
+    struct mj_wanted list[MJ_MAX_PLAN_KERNELS];
+    int num = mj_plan_wanted(plan, list);
+    if (!plan->describe_only) return mj_plan_prepare(plan, list, num, options->progress, options->progress_user);
+    moejit_status status = describe(plan, list, num);
+    if (status == MOEJIT_STATUS_OK) mj_kernel_batch_look_up(plan->context, plan->kernels, plan->num_kernels);
+    return status;
 }
 
 static moejit_status check_options(const moejit_plan_options *options, struct mj_error *error) {
@@ -76,6 +139,10 @@ static moejit_status check_options(const moejit_plan_options *options, struct mj
     if ((int)options->family < MOEJIT_FAMILY_AUTO || options->family > MOEJIT_FAMILY_HOPPER) {
         return mj_error_set(error, MOEJIT_STATUS_INVALID_ARGUMENT,
                             "plan has family = %d, needs 0 (choose), 1 (portable) or 2 (hopper)", (int)options->family);
+    }
+    if ((int)options->tune < MOEJIT_TUNE_NEVER || options->tune > MOEJIT_TUNE_MISSING) {
+        return mj_error_set(error, MOEJIT_STATUS_INVALID_ARGUMENT,
+                            "plan has tune = %d, needs 0 (never), 1 (stored) or 2 (missing)", (int)options->tune);
     }
     return MOEJIT_STATUS_OK;
 }
@@ -100,6 +167,31 @@ static moejit_status choose_family(struct moejit_plan *plan, const moejit_plan_o
     return MOEJIT_STATUS_OK;
 }
 
+static void list_buckets(struct moejit_plan *plan) {
+    int tokens[MJ_MAX_BUCKETS];
+    plan->num_buckets = mj_bucket_list(plan->max_num_tokens, tokens);
+    for (int i = 0; i < plan->num_buckets; i++) plan->buckets[i].num_tokens = tokens[i];
+}
+
+// Only what the caller asked for or got wrong ends the plan: without measurement the rule decides.
+static moejit_status tune_missing(struct moejit_plan *plan, const moejit_plan_options *given) {
+    struct moejit_context *context = plan->context;
+    moejit_tune_options options;
+    char text[sizeof(context->error.message) + 64];
+    moejit_status status = mj_tuning_options_read(&plan->problem.layer, given->tune_options, &options, &context->error);
+    if (status == MOEJIT_STATUS_OK && options.progress == NULL) {
+        options.progress = given->progress;
+        options.progress_user = given->progress_user;
+    }
+    if (status == MOEJIT_STATUS_OK) status = moejit_plan_tune(plan, &options);
+    if (status == MOEJIT_STATUS_OK || status == MOEJIT_STATUS_CANCELLED || status == MOEJIT_STATUS_INVALID_ARGUMENT)
+        return status;
+    snprintf(text, sizeof(text), "tuning failed, the plan is not tuned: %s", context->error.message);
+    mj_context_log(context, MOEJIT_LOG_WARNING, text);
+    mj_error_clear(&context->error);
+    return MOEJIT_STATUS_OK;
+}
+
 static moejit_status create(struct moejit_plan *plan, const moejit_layer *layer, const moejit_plan_options *given) {
     struct moejit_context *context = plan->context;
     moejit_plan_options options = {0};
@@ -114,10 +206,16 @@ static moejit_status create(struct moejit_plan *plan, const moejit_layer *layer,
     plan->describe_only = options.describe_only != 0;
     size_t cap = options.partials_cap_bytes > 0 ? options.partials_cap_bytes : DEFAULT_PARTIALS_CAP;
     mj_layout_workspace(&plan->problem, plan->max_num_tokens, cap, &plan->workspace);
+    list_buckets(plan);
+    // Without a GPU there is none to find decisions for.
+    moejit_tune tune = context->attached ? options.tune : MOEJIT_TUNE_NEVER;
+    if (tune != MOEJIT_TUNE_NEVER) status = mj_autotune_adopt(plan, options.tune_options);
     struct mj_entered entered = {false};
-    if (context->attached) status = mj_context_enter(context, &entered, &context->error);
+    if (status == MOEJIT_STATUS_OK && context->attached) status = mj_context_enter(context, &entered, &context->error);
     if (status == MOEJIT_STATUS_OK) status = prepare_kernels(plan, &options);
     if (context->attached) mj_context_leave(context, &entered);
+    if (status == MOEJIT_STATUS_OK && tune == MOEJIT_TUNE_MISSING && !plan->describe_only)
+        status = tune_missing(plan, &options);
     return status;
 }
 

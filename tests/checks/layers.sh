@@ -17,7 +17,7 @@ allow src/cuda 'cuda/|base/|moejit/'
 allow src/moe 'moe/|base/|moejit/|abi\.h'
 allow src/jit 'jit/|moe/|cuda/|base/|moejit/|abi\.h'
 allow cache '[a-z_]+\.h|base/|moejit/'
-allow src/run 'run/|jit/|moe/|cuda/|flight\.h|key\.h|store\.h|base/|moejit/|abi\.h'
+allow src/run 'run/|jit/|moe/|cuda/|flight\.h|key\.h|store\.h|tuning_store\.h|base/|moejit/|abi\.h'
 # Who may know what: dlopen only cuda/, SQLite and xxHash only cache/, CUDA headers not in moe/ and cache/.
 only() {
     local lines

@@ -9,6 +9,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "cache_decisions.h"
 #include "cache_files.h"
 #include "pack.h"
 
@@ -81,7 +82,9 @@ static int import_pack(struct import *import, const char *path) {
 int cache_import(const struct cache_options *options) {
     struct mj_database database;
     struct import import = {.to = &database};
-    if (options->num_files == 0) return command_usage("cache", "import needs the packs to import");
+    if (options->decisions != NULL && options->num_files == 0) return cache_import_decisions(options);
+    if (options->num_files == 0 || options->decisions != NULL)
+        return command_usage("cache", "import needs the packs to import, or --decisions FILE alone");
     if (!cache_open(&database, options, MJ_DATABASE_USER)) return EXIT_UNAVAILABLE;
     int code = EXIT_GOOD;
     if (mj_database_begin(&database) != MJ_OUTCOME_GOOD) code = cache_failed("importing", mj_database_error(&database));
@@ -153,9 +156,10 @@ static int export_images(const struct cache_options *options, struct mj_database
 
 int cache_export(const struct cache_options *options) {
     struct mj_database database;
-    if ((options->images != NULL) == (options->num_files == 1) || options->num_files > 1) {
-        return command_usage("cache", "export needs either the pack to write or --images FOLDER");
+    if ((options->images != NULL) + (options->decisions != NULL) + options->num_files != 1) {
+        return command_usage("cache", "export needs either the pack to write, --images FOLDER or --decisions FILE");
     }
+    if (options->decisions != NULL) return cache_export_decisions(options);
     if (!cache_open(&database, options, MJ_DATABASE_READ)) return EXIT_UNAVAILABLE;
     int code = options->images != NULL ? export_images(options, &database)
                                        : write_pack(options, options->files[0], &database, 1);

@@ -8,6 +8,7 @@
 struct cache_options {
     const char *cache; // NULL: the user's
     const char *images, *keep_toolchain;
+    const char *decisions;           // a JSON file
     long long max_bytes, older_than; // -1: not given; older_than in days
     bool json;
     char **files;

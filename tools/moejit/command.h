@@ -21,6 +21,7 @@ int command_inspect(int argc, char **argv);
 int command_cache(int argc, char **argv);
 int command_doctor(int argc, char **argv);
 int command_bench(int argc, char **argv);
+int command_tune(int argc, char **argv);
 
 // Prints "moejit NAME: sentence" and how to get help; returns EXIT_USAGE.
 __attribute__((format(printf, 2, 3))) int command_usage(const char *name, const char *format, ...);

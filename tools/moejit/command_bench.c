@@ -17,18 +17,32 @@ static const char help[] = "Usage: moejit bench [options]\n"
                            "  --tokens LIST            comma-separated (default 1,16,64,256,1024)\n"
                            "  --tile T                 as in run\n"
                            "  --family F               as in run\n"
+                           "  --tuned                  decisions from the cache, measured first where it has none\n"
+                           "  --untuned                decisions by the rule (default)\n"
                            "  --repeat N               graph launches, of which the median counts (default 11)\n"
                            "  --cuda-library PATH\n"
                            "  --json                   a JSON object a token count\n"
                            "Exit status: 0 good, 2 bad command line, 3 no GPU, no NVRTC or an unsupported layer.\n";
 
-enum { OPTION_TOKENS = 256, OPTION_TILE, OPTION_FAMILY, OPTION_REPEAT, OPTION_CUDA, OPTION_JSON, OPTION_HELP };
+enum {
+    OPTION_TOKENS = 256,
+    OPTION_TILE,
+    OPTION_FAMILY,
+    OPTION_TUNED,
+    OPTION_UNTUNED,
+    OPTION_REPEAT,
+    OPTION_CUDA,
+    OPTION_JSON,
+    OPTION_HELP
+};
 
 static const struct option long_options[] = {
     LAYER_OPTIONS_LONG,
     {"tokens", required_argument, NULL, OPTION_TOKENS},
     {"tile", required_argument, NULL, OPTION_TILE},
     {"family", required_argument, NULL, OPTION_FAMILY},
+    {"tuned", no_argument, NULL, OPTION_TUNED},
+    {"untuned", no_argument, NULL, OPTION_UNTUNED},
     {"repeat", required_argument, NULL, OPTION_REPEAT},
     {"cuda-library", required_argument, NULL, OPTION_CUDA},
     {"json", no_argument, NULL, OPTION_JSON},
@@ -50,6 +64,7 @@ struct bench {
     long long repeats;
     int tile;
     moejit_family family;
+    moejit_tune tune;
     bool json;
     struct gpu gpu;
     moejit_context *context;
@@ -280,11 +295,17 @@ static void print_row(const struct bench *bench, int num_tokens) {
 
 static bool bench_tokens(struct bench *bench, int num_tokens) {
     moejit_plan_options options;
+    moejit_tune_options tune_options;
     int kept = bench->num_memory;
     moejit_plan_options_init(&options);
+    moejit_tune_options_init(&tune_options);
+    tune_options.progress = command_progress;
+    tune_options.progress_user = "tuning";
     options.max_num_tokens = num_tokens;
     options.tile = bench->tile;
     options.family = bench->family;
+    options.tune = bench->tune;
+    options.tune_options = &tune_options;
     memset(bench->us, 0, sizeof(bench->us));
     if (moejit_plan_create(bench->context, &bench->layer, &options, &bench->plan) != MOEJIT_STATUS_OK) {
         return fail(bench, "plan", moejit_context_error(bench->context));
@@ -304,6 +325,7 @@ static bool run_list(struct bench *bench) {
                bench->gpu.name, moejit_context_arch(bench->context), bench->layer.hidden, bench->layer.intermediate,
                bench->layer.num_local_experts, bench->layer.num_experts, bench->layer.top_k, bench->repeats,
                NUM_ROUTINGS);
+        if (bench->tune != MOEJIT_TUNE_NEVER) printf("tuned: decisions from the cache\n");
         printf(
             " tokens       MB     route quantize   gate_up      down     layer     floor    TB/s  TFLOP/s   ratio\n");
     }
@@ -367,6 +389,8 @@ static bool take(struct bench *bench, int option, const char *value) {
         if (!command_choice("bench", "family", value, families, &choice)) return false;
         bench->family = (moejit_family)choice;
         return true;
+    case OPTION_TUNED: bench->tune = MOEJIT_TUNE_MISSING; return true;
+    case OPTION_UNTUNED: bench->tune = MOEJIT_TUNE_NEVER; return true;
     case OPTION_TOKENS: snprintf(bench->tokens, sizeof(bench->tokens), "%s", value); return check_tokens(value);
     case OPTION_REPEAT: return command_number("bench", "repeat", value, 1, MAX_REPEATS, &bench->repeats);
     case OPTION_CUDA: bench->cuda_library = value; return true;

@@ -7,8 +7,8 @@
 static const char help[] =
     "Usage: moejit cache ls | stats | verify [options]\n"
     "       moejit cache prune [--max-bytes N] [--older-than DAYS] [--keep-toolchain T] [options]\n"
-    "       moejit cache import PACK... [options]\n"
-    "       moejit cache export PACK | --images FOLDER [options]\n"
+    "       moejit cache import PACK... | --decisions FILE [options]\n"
+    "       moejit cache export PACK | --images FOLDER | --decisions FILE [options]\n"
     "       moejit cache merge PACK PACK... [options]\n"
     "Looks into the kernel cache, shrinks it, and moves images between it and packs: read-only files that a context's\n"
     "cache_packs or MOEJIT_CACHE_PACKS name. ls, stats and verify read packs too (--cache PACK).\n\n"
@@ -16,8 +16,8 @@ static const char help[] =
     "  stats                    sums\n"
     "  verify                   checks the digest of every row\n"
     "  prune                    removes what was not used for the longest time; gives the space back\n"
-    "  import                   verifies every row of the packs and adds it\n"
-    "  export                   writes every row to a pack, or each cubin to a file\n"
+    "  import                   verifies every row of the packs and adds it; or takes over tuning decisions\n"
+    "  export                   writes every row to a pack, or each cubin to a file; or tuning decisions as JSON\n"
     "  merge                    writes the rows of packs to a new pack, the first named first\n\n"
     "  --cache PATH             the database (default: the user's)\n"
     "  --max-bytes N            of images that may stay\n"
@@ -26,7 +26,16 @@ static const char help[] =
     "  --json                   JSON objects, one a line\n"
     "Exit status: 0 good, 1 bad rows were found, 2 bad command line, 3 a file cannot be used.\n";
 
-enum { OPTION_CACHE = 256, OPTION_MAX_BYTES, OPTION_OLDER, OPTION_KEEP, OPTION_IMAGES, OPTION_JSON, OPTION_HELP };
+enum {
+    OPTION_CACHE = 256,
+    OPTION_MAX_BYTES,
+    OPTION_OLDER,
+    OPTION_KEEP,
+    OPTION_IMAGES,
+    OPTION_DECISIONS,
+    OPTION_JSON,
+    OPTION_HELP
+};
 
 static const struct option long_options[] = {
     {"cache", required_argument, NULL, OPTION_CACHE},
@@ -34,6 +43,7 @@ static const struct option long_options[] = {
     {"older-than", required_argument, NULL, OPTION_OLDER},
     {"keep-toolchain", required_argument, NULL, OPTION_KEEP},
     {"images", required_argument, NULL, OPTION_IMAGES},
+    {"decisions", required_argument, NULL, OPTION_DECISIONS},
     {"json", no_argument, NULL, OPTION_JSON},
     {"help", no_argument, NULL, OPTION_HELP},
     {NULL, 0, NULL, 0},
@@ -56,6 +66,7 @@ static bool take(struct cache_options *options, int option, const char *value) {
     case OPTION_OLDER: return command_number("cache", "older-than", value, 0, 36500, &options->older_than);
     case OPTION_KEEP: options->keep_toolchain = value; return true;
     case OPTION_IMAGES: options->images = value; return true;
+    case OPTION_DECISIONS: options->decisions = value; return true;
     case OPTION_JSON: options->json = true; return true;
     default: return false; // getopt has told why
     }
