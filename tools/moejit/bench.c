@@ -58,7 +58,7 @@ static void list_families(struct bench_options *options, const char *arch) {
 static void open_instruments(struct bench *bench) {
     char why[512];
     const char *path = bench->options.cublas_library;
-    if (!bench->gpu.emulated) bench_nvml_open(&bench->nvml, &bench->gpu);
+    if (!bench->gpu.emulated) bench_nvml_open(&bench->nvml, &bench->gpu, "libnvidia-ml.so.1");
     if (bench->gpu.emulated && path == NULL) return; // the real library knows no emulator
     if (!bench_cublas_open(&bench->cublas, path, bench->stream, why))
         fprintf(stderr, "moejit bench: no compute ceiling: %s\n", why);

@@ -139,8 +139,9 @@ void bench_ceilings_print(const struct bench *bench) {
     for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
         const struct bench_ceiling *ceiling = (const void *)((const char *)&bench->ceilings + rows[i].offset);
         if (ceiling->rate <= 0) continue;
-        printf("%-40s %9.3f %-8s %7.0f %6.0f\n", rows[i].what, ceiling->rate, rows[i].unit, ceiling->sensors.sm_mhz,
-               ceiling->sensors.watts);
+        printf("%-40s %9.3f %-8s", rows[i].what, ceiling->rate, rows[i].unit);
+        bench_sensors_print(&ceiling->sensors);
+        printf("\n");
     }
     printf("\n");
     fflush(stdout);

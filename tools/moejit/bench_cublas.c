@@ -12,17 +12,7 @@
 #define COMPUTE_F32 68         // CUBLAS_COMPUTE_32F
 #define ALGORITHM_DEFAULT (-1) // CUBLAS_GEMM_DEFAULT
 
-// libcublas needs its own libcublasLt: the one beside it, before the loader finds another.
-static void open_lt_beside(const char *path) {
-    char beside[512];
-    const char *name = strstr(path, "libcublas.so");
-    if (name == NULL || name == path) return;
-    snprintf(beside, sizeof(beside), "%.*slibcublasLt%s", (int)(name - path), path, name + strlen("libcublas"));
-    dlopen(beside, RTLD_NOW | RTLD_GLOBAL); // kept; where it fails, opening libcublas says why
-}
-
 static bool open_library(struct bench_cublas *cublas, const char *path) {
-    open_lt_beside(path);
     snprintf(cublas->path, sizeof(cublas->path), "%s", path);
     cublas->library = dlopen(path, RTLD_NOW | RTLD_LOCAL);
     return cublas->library != NULL;
@@ -69,7 +59,7 @@ bool bench_cublas_open(struct bench_cublas *cublas, const char *path, CUstream s
 
 void bench_cublas_close(struct bench_cublas *cublas) {
     if (cublas->handle != NULL) cublas->destroy(cublas->handle);
-    if (cublas->library != NULL) dlclose(cublas->library);
+    // The library stays open: the CUDA runtime inside it has work to do at exit.
     cublas->handle = cublas->library = NULL;
 }
 

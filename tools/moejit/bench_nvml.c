@@ -1,9 +1,11 @@
 #include "bench_nvml.h"
 
 #include <dlfcn.h>
-#include <stdlib.h>
+#include <stdio.h>
 #include <string.h>
 #include <time.h>
+
+#include "bench_median.h"
 
 // What nvml.h declares, as far as it is used here (NVML API reference, "Field Value Queries"). No header, no link.
 #define SUCCESS 0
@@ -46,8 +48,8 @@ static bool open_device(struct bench_nvml *nvml, struct gpu *gpu) {
     return false;
 }
 
-bool bench_nvml_open(struct bench_nvml *nvml, struct gpu *gpu) {
-    nvml->library = dlopen("libnvidia-ml.so.1", RTLD_NOW | RTLD_LOCAL);
+bool bench_nvml_open(struct bench_nvml *nvml, struct gpu *gpu, const char *path) {
+    nvml->library = dlopen(path, RTLD_NOW | RTLD_LOCAL);
     if (nvml->library != NULL && open_device(nvml, gpu)) return true;
     if (nvml->library != NULL) dlclose(nvml->library);
     nvml->library = NULL;
@@ -88,11 +90,6 @@ void bench_nvml_start(struct bench_nvml *nvml) {
     nvml->running = pthread_create(&nvml->thread, NULL, sample, nvml) == 0;
 }
 
-static int compare_doubles(const void *a, const void *b) {
-    double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
 struct bench_sensors bench_nvml_stop(struct bench_nvml *nvml) {
     struct bench_sensors sensors = {0, 0};
     if (!nvml->running) return sensors;
@@ -100,9 +97,15 @@ struct bench_sensors bench_nvml_stop(struct bench_nvml *nvml) {
     pthread_join(nvml->thread, NULL);
     nvml->running = false;
     if (nvml->num_samples == 0) return sensors;
-    qsort(nvml->sm_mhz, (size_t)nvml->num_samples, sizeof(double), compare_doubles);
-    qsort(nvml->watts, (size_t)nvml->num_samples, sizeof(double), compare_doubles);
-    sensors.sm_mhz = nvml->sm_mhz[nvml->num_samples / 2];
-    sensors.watts = nvml->watts[nvml->num_samples / 2];
+    sensors.sm_mhz = bench_median(nvml->sm_mhz, nvml->num_samples);
+    sensors.watts = bench_median(nvml->watts, nvml->num_samples);
     return sensors;
+}
+
+void bench_sensors_print(const struct bench_sensors *sensors) {
+    if (sensors->sm_mhz > 0) {
+        printf(" %7.0f %6.0f", sensors->sm_mhz, sensors->watts);
+    } else {
+        printf(" %7s %6s", "-", "-");
+    }
 }

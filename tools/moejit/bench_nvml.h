@@ -27,11 +27,14 @@ struct bench_nvml {
     double sm_mhz[BENCH_NVML_MAX_SAMPLES], watts[BENCH_NVML_MAX_SAMPLES];
 };
 
-// Finds the GPU by its PCI address. False where NVML is not here or does not know it; everything else then gives zeros.
-bool bench_nvml_open(struct bench_nvml *nvml, struct gpu *gpu);
+// path: "libnvidia-ml.so.1". Finds the GPU by its PCI address. False where NVML is not here or does not know it;
+// everything else then gives zeros.
+bool bench_nvml_open(struct bench_nvml *nvml, struct gpu *gpu, const char *path);
 void bench_nvml_close(struct bench_nvml *nvml);
 // A thread reads the sensors every few milliseconds until stop, which gives their medians.
 void bench_nvml_start(struct bench_nvml *nvml);
 struct bench_sensors bench_nvml_stop(struct bench_nvml *nvml);
+// Two columns; dashes where nothing is known.
+void bench_sensors_print(const struct bench_sensors *sensors);
 
 #endif

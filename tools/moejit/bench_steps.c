@@ -114,7 +114,6 @@ static void print_json(const struct bench *bench, const struct row *row, const s
 }
 
 static void print_text(const struct bench *bench, const struct row *row, const struct figure figures[3]) {
-    const struct bench_sensors *sensors = &row->timing[LAYER].sensors;
     double cublas = bench->ceilings.sustained.rate, bytes = figures[2].tb_per_s * figures[2].us;
     printf("%6d %7.1f %7.2f %8.2f %9.2f %6.2f %9.2f %6.2f %9.2f %9.2f %6.2f %6.3f %7.1f", row->call.num_tokens, bytes,
            row->timing[ROUTE].us, row->timing[QUANTIZE].us, figures[0].us, figures[0].ratio, figures[1].us,
@@ -125,11 +124,7 @@ static void print_text(const struct bench *bench, const struct row *row, const s
     } else {
         printf(" %7s", "-");
     }
-    if (sensors->sm_mhz > 0) {
-        printf(" %5.0f %4.0f", sensors->sm_mhz, sensors->watts);
-    } else {
-        printf(" %5s %4s", "-", "-");
-    }
+    bench_sensors_print(&row->timing[LAYER].sensors);
     bench_check_print(&row->check);
     printf("\n");
 }
@@ -152,14 +147,13 @@ static void print_heading(const struct bench *bench, const struct row *row) {
     const struct bench_layer *layer = row->call.layer;
     const moejit_layer *description = &layer->problem.layer;
     if (bench->options.json) return;
-    printf("%s: H %d, I %d, %d of %d experts, top %d, %d copies of the weights; %s family, %s sum; microseconds a "
-           "forward\n",
+    printf("%s: H %d, I %d, %d of %d experts, top %d, weights x %d; %s family, %s sum; microseconds a forward\n",
            layer->name, description->hidden, description->intermediate, description->num_local_experts,
            description->num_experts, description->top_k, layer->num_copies, family_name(bench, row->family),
            sum_name(row));
     printf(
         "tokens      MB   route quantize   gate_up  ratio      down  ratio     layer     floor  ratio   TB/s TFLOP/s "
-        "/cuBLAS   MHz    W\n");
+        "/cuBLAS  SM MHz      W\n");
 }
 
 static bool run_row(struct bench *bench, struct bench_layer *layer, struct row *row, int num_tokens, bool heading) {

@@ -1,7 +1,6 @@
 // Times by events: launches follow each other without a gap, each ends with an event, and the median counts.
-#include <stdlib.h>
-
 #include "bench.h"
+#include "bench_median.h"
 
 #define MIN_REPEATS 3
 
@@ -86,11 +85,6 @@ static int num_repeats(const struct launcher *launcher, double estimate_us) {
     return num < MIN_REPEATS ? MIN_REPEATS : (num > BENCH_MAX_REPEATS ? BENCH_MAX_REPEATS : (int)num);
 }
 
-static int compare_doubles(const void *a, const void *b) {
-    double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
 static bool run(struct launcher *launcher, struct bench_timing *timing) {
     struct bench *bench = launcher->bench;
     double us[BENCH_MAX_REPEATS] = {0};
@@ -102,8 +96,7 @@ static bool run(struct launcher *launcher, struct bench_timing *timing) {
     bench_nvml_start(&bench->nvml);
     bool good = time_launches(launcher, num, us);
     timing->sensors = bench_nvml_stop(&bench->nvml);
-    qsort(us, (size_t)num, sizeof(us[0]), compare_doubles);
-    timing->us = us[num / 2] / launcher->work->count;
+    timing->us = bench_median(us, num) / launcher->work->count;
     return good;
 }
 
