@@ -21,6 +21,7 @@ expect 0 '^ +2  auxiliary stream, fork and join +[0-9.]+ +[0-9.]+$' "${bench[@]}
 expect 0 '"zeroing": "in_stream", "eager_us": ' "${bench[@]}" --overlap --tokens 2 --json
 expect 0 '^ +2 atomic +4 +[0-9.]+ ' "${bench[@]}" --host --tokens 2
 expect 0 '"sum": "deterministic", "tokens": 2, "launches": 4, ' "${bench[@]}" --host --tokens 2 --sum deterministic --json
+expect 0 '^layer: H 256, .* hopper family, batch-invariant sum' "${bench[@]}" --eager --no-ceilings --sum batch-invariant --tokens 1
 expect 0 'no compute ceiling: .*none\.so' "${bench[@]}" --ceilings --cublas-library "$folder/none.so"
 expect 2 '--tokens is "0", needs a whole number from 1' "${bench[@]}" --tokens 4,0
 expect 2 'a list is empty' "${bench[@]}" --tokens ''
@@ -33,4 +34,9 @@ export MOEJIT_EMULATOR_ARCH=sm_80 # where one family runs, the other sum is what
 expect 3 'the hopper family does not run on sm_80' "${bench[@]}" --family hopper --tokens 1
 expect 0 '^ +1 .* ok deterministic: error ' "${bench[@]}" --family all --tokens 1 --check
 unset MOEJIT_EMULATOR_ARCH
+# What the tables of docs/benchmarks.md are made with.
+"$moejit" "${bench[@]}" --tokens 1,2 --json >"$folder/rows" 2>/dev/null
+python3 "$(dirname "$0")/../../tools/bench_table.py" "$folder/rows" >"$folder/output"
+also '^layer: H 256, I 128, 4 experts here, top 2; hopper family, atomic sum$'
+also '^\| 2 \| 0\.[0-9] \| '
 exit $bad

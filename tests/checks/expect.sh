@@ -1,3 +1,4 @@
+# shellcheck shell=bash disable=SC2034
 # Sourced by the checks of the command, which are given the command and the emulator: a folder of their own, an environment
 # of which only the NVRTC counts, and what a run must say.
 moejit=$1

@@ -31,7 +31,7 @@ struct bench_options {
     double seconds; // of each figure
     int tile;       // as in moejit_plan_options
     enum layer_routing routing;
-    bool json, check;
+    bool json, check, eager, no_ceilings;
     const char *cuda_library, *cublas_library;
 };
 
@@ -82,7 +82,8 @@ void bench_progress(struct bench *bench, const char *current);
 
 // ---- bench_timer.c
 
-struct bench_work { // enqueues `count` units on bench->stream, unit r by one call
+struct bench_work {   // enqueues `count` units on bench->stream, unit r by one call
+    const char *name; // of the range that a profiler shows
     bool (*enqueue)(struct bench *bench, void *user, int r);
     void *user;
     int count;

@@ -51,9 +51,10 @@ static bool measure_streams(struct bench *bench) {
     streams.memory = bench_upload(bench, NULL, streams.bytes);
     if (streams.memory == NULL) return bench_fail("ceilings", bench->gpu.error);
     double bytes = (double)streams.bytes;
-    bool good = measure_rate(bench, &(struct bench_work){enqueue_read, &streams, .count = 1}, bytes, &all->read) &&
-                measure_rate(bench, &(struct bench_work){enqueue_copy, &streams, .count = 1}, bytes, &all->copy) &&
-                measure_rate(bench, &(struct bench_work){enqueue_fill, &streams, .count = 1}, bytes, &all->fill);
+    bool good =
+        measure_rate(bench, &(struct bench_work){"read", enqueue_read, &streams, .count = 1}, bytes, &all->read) &&
+        measure_rate(bench, &(struct bench_work){"copy", enqueue_copy, &streams, .count = 1}, bytes, &all->copy) &&
+        measure_rate(bench, &(struct bench_work){"memset", enqueue_fill, &streams, .count = 1}, bytes, &all->fill);
     bench_release(bench, kept);
     return good;
 }
@@ -85,8 +86,10 @@ static bool make_matrices(struct bench *bench, struct matrices *matrices) {
 
 static bool measure_products(struct bench *bench) {
     struct matrices matrices = {.size = bench->gpu.emulated ? 64 : MATRIX_SIZE};
-    struct bench_work sustained = {enqueue_product, &matrices, 1, .eager = true, .seconds = SUSTAINED_SECONDS};
-    struct bench_work burst = {enqueue_product, &matrices, 1, .eager = true, .repeats = 3, .cold = true};
+    struct bench_work sustained = {"cublas sustained",          enqueue_product, &matrices, 1, .eager = true,
+                                   .seconds = SUSTAINED_SECONDS};
+    struct bench_work burst = {"cublas burst", enqueue_product, &matrices,   1,
+                               .eager = true,  .repeats = 3,    .cold = true};
     struct timespec rest = {.tv_nsec = (long)(REST_SECONDS * 1e9)};
     double size = matrices.size, operations = 2 * size * size * size;
     int kept = bench->num_memory;

@@ -101,8 +101,8 @@ static bool time_replay(struct bench *bench, struct bench_call *call, double *us
 
 // Graphs of one forward back to back against the same forwards in one graph: what a replay adds on the GPU.
 static bool time_gap(struct bench *bench, struct bench_call *call, double *gap_us) {
-    struct bench_work many = {bench_call_enqueue, call, .count = call->num_routings};
-    struct bench_work one = {bench_call_enqueue, call, .count = 1};
+    struct bench_work many = {"one graph", bench_call_enqueue, call, .count = call->num_routings};
+    struct bench_work one = {"a graph each", bench_call_enqueue, call, .count = 1};
     struct bench_timing all = {0}, single = {0};
     moejit_forward_args kept[BENCH_MAX_ROUTINGS];
     for (int r = 0; r < call->num_routings;

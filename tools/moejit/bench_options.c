@@ -26,6 +26,8 @@ static const char help[] =
     "  --check                  compare all rows of the output with the other family's, or the other sum's\n"
     "  --seconds S              of launches for each figure, of which the median counts (default 0.1)\n"
     "  --repeat N               as many launches, however long they take\n"
+    "  --eager                  without graphs, as profilers like it; ranges are NVTX's\n"
+    "  --no-ceilings            do not measure them first; floor is then the cold read alone\n"
     "  --cuda-library PATH\n"
     "  --cublas-library PATH    libcublas.so.13 or .12, where the loader does not find it\n"
     "  --json                   a JSON object a line\n"
@@ -43,6 +45,8 @@ enum {
     OPTION_CHECK,
     OPTION_SECONDS,
     OPTION_REPEAT,
+    OPTION_EAGER,
+    OPTION_NO_CEILINGS,
     OPTION_CUDA,
     OPTION_CUBLAS,
     OPTION_JSON,
@@ -62,6 +66,8 @@ static const struct option long_options[] = {
     {"check", no_argument, NULL, OPTION_CHECK},
     {"seconds", required_argument, NULL, OPTION_SECONDS},
     {"repeat", required_argument, NULL, OPTION_REPEAT},
+    {"eager", no_argument, NULL, OPTION_EAGER},
+    {"no-ceilings", no_argument, NULL, OPTION_NO_CEILINGS},
     {"cuda-library", required_argument, NULL, OPTION_CUDA},
     {"cublas-library", required_argument, NULL, OPTION_CUBLAS},
     {"json", no_argument, NULL, OPTION_JSON},
@@ -178,6 +184,8 @@ static bool take(struct bench_options *options, int option, char *value) {
     case OPTION_CHECK: options->check = true; return true;
     case OPTION_SECONDS: return take_seconds(options, value);
     case OPTION_REPEAT: return take_repeat(options, value);
+    case OPTION_EAGER: options->eager = true; return true;
+    case OPTION_NO_CEILINGS: options->no_ceilings = true; return true;
     case OPTION_CUDA: options->cuda_library = value; return true;
     case OPTION_CUBLAS: options->cublas_library = value; return true;
     case OPTION_JSON: options->json = true; return true;

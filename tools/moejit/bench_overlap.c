@@ -31,7 +31,7 @@ static bool time_variant(struct bench *bench, struct bench_call *call, const str
     call->executor = executor;
     for (int r = 0; r < call->num_routings; r++) call->args[r].output_mode = variant->mode;
     for (int graph = 0; graph < 2 && good; graph++) {
-        struct bench_work work = {bench_call_enqueue, call, .count = call->num_routings, .eager = !graph};
+        struct bench_work work = {variant->key, bench_call_enqueue, call, .count = call->num_routings, .eager = !graph};
         struct bench_timing timing = {0};
         good = bench_time(bench, &work, &timing);
         us[graph] = timing.us;

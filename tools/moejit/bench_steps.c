@@ -54,7 +54,7 @@ static bool time_parts(struct bench *bench, struct row *row) {
     row->read_bytes[READ_DOWN] = (size_t)bench_call_down(call).bytes / 4096 * 4096;
     row->read_bytes[READ_LAYER] = row->read_bytes[READ_GATE_UP] + row->read_bytes[READ_DOWN];
     for (int part = 0; part < NUM_PARTS; part++) {
-        struct bench_work work = {enqueue, row, .count = call->num_routings};
+        struct bench_work work = {part_names[part], enqueue, row, .count = call->num_routings};
         row->part = (enum part)part;
         bool none = part == QUANTIZE && call->layer->problem.layer.activation_format != MOEJIT_FORMAT_NVFP4;
         if (!none && !bench_time(bench, &work, &row->timing[part])) return false;
@@ -192,9 +192,11 @@ static bool run_layer(struct bench *bench, struct bench_layer *layer) {
 bool bench_steps_run(struct bench *bench) {
     const struct bench_options *options = &bench->options;
     int models = options->num_models > 0 ? options->num_models : 1;
-    bench->total = 1 + models * options->num_families * options->num_sums * options->num_tokens;
-    if (!bench_ceilings_measure(bench)) return false;
-    bench_progress(bench, NULL);
-    bench_ceilings_print(bench);
+    bench->total = !options->no_ceilings + models * options->num_families * options->num_sums * options->num_tokens;
+    if (!options->no_ceilings) {
+        if (!bench_ceilings_measure(bench)) return false;
+        bench_progress(bench, NULL);
+        bench_ceilings_print(bench);
+    }
     return bench_each_layer(bench, run_layer);
 }

@@ -1,12 +1,14 @@
 // Times by events: launches follow each other without a gap, each ends with an event, and the median counts.
 #include "bench.h"
 #include "bench_median.h"
+#include "bench_range.h"
 
 #define MIN_REPEATS 3
 
 struct launcher { // how one launch of all units is made
     struct bench *bench;
     const struct bench_work *work;
+    bool eager;
     CUgraph graph;
     CUgraphExec exec;
 };
@@ -22,7 +24,7 @@ static bool enqueue_all(struct launcher *launcher) {
 static bool launcher_create(struct launcher *launcher) {
     struct bench *bench = launcher->bench;
     struct gpu *gpu = &bench->gpu;
-    if (launcher->work->eager) return true;
+    if (launcher->eager) return true;
     if (!gpu_ok(gpu, gpu->cuStreamBeginCapture(bench->stream, CU_STREAM_CAPTURE_MODE_THREAD_LOCAL),
                 "beginning a capture")) {
         return bench_fail("timing", gpu->error);
@@ -42,7 +44,7 @@ static void launcher_destroy(struct launcher *launcher) {
 
 static bool launch(struct launcher *launcher) {
     struct bench *bench = launcher->bench;
-    if (launcher->work->eager) return enqueue_all(launcher);
+    if (launcher->eager) return enqueue_all(launcher);
     return gpu_ok(&bench->gpu, bench->gpu.cuGraphLaunch(launcher->exec, bench->stream), "launching a graph") ||
            bench_fail("timing", bench->gpu.error);
 }
@@ -94,14 +96,16 @@ static bool run(struct launcher *launcher, struct bench_timing *timing) {
     }
     int num = emulated ? 1 : num_repeats(launcher, us[0]);
     bench_nvml_start(&bench->nvml);
+    bench_range_push(launcher->work->name);
     bool good = time_launches(launcher, num, us);
+    bench_range_pop();
     timing->sensors = bench_nvml_stop(&bench->nvml);
     timing->us = bench_median(us, num) / launcher->work->count;
     return good;
 }
 
 bool bench_time(struct bench *bench, const struct bench_work *work, struct bench_timing *timing) {
-    struct launcher launcher = {.bench = bench, .work = work};
+    struct launcher launcher = {bench, work, work->eager || bench->options.eager, NULL, NULL};
     bool good = launcher_create(&launcher) && run(&launcher, timing);
     launcher_destroy(&launcher);
     return good;

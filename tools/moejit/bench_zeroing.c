@@ -53,7 +53,7 @@ static bool enqueue(struct bench *bench, void *user, int r) {
 }
 
 static bool time_variant(struct bench *bench, struct zeroer *zeroer, enum zeroing zeroing, int rows, double *us) {
-    struct bench_work work = {enqueue, zeroer, .count = zeroer->call.num_routings};
+    struct bench_work work = {"zeroing", enqueue, zeroer, .count = zeroer->call.num_routings};
     struct bench_timing timing = {0};
     zeroer->zeroing = zeroing;
     zeroer->rows = rows;
