@@ -39,8 +39,8 @@ def step_row(row):
     cells = [str(row["tokens"]), f"{row['weight_bytes'] / 1e6:.1f}", f"{row['route_us']:.2f}"] + steps
     cells += [f"{layer['us']:.2f}", f"{layer['floor_us']:.2f}", f"{layer['ratio']:.2f}"]
     cells += [f"{layer['tb_per_s']:.3f}", f"{layer['tflop_per_s']:.1f}"]
-    optional = [("of_cublas", "{:.2f}"), ("sm_mhz", "{:.0f}"), ("watts", "{:.0f}")]
-    return cells + [form.format(row[key]) if key in row else "" for key, form in optional]
+    optional = [(row, "of_cublas", "{:.2f}"), (layer, "sm_mhz", "{:.0f}"), (layer, "watts", "{:.0f}")]
+    return cells + [form.format(source[key]) if key in source else "" for source, key, form in optional]
 
 
 def plain(rows):

@@ -64,11 +64,13 @@ static bool time_parts(struct bench *bench, struct row *row) {
 
 struct figure { // of one part
     double us, tb_per_s, tflop_per_s, floor_us, ratio;
+    struct bench_sensors sensors;
 };
 
 static struct figure make_figure(const struct bench *bench, const struct row *row, enum part part, enum part read,
                                  struct bench_amount amount) {
     struct figure figure = {.us = row->timing[part].us, .floor_us = row->timing[read].us};
+    figure.sensors = row->timing[part].sensors;
     double cublas = bench->ceilings.sustained.rate;
     double compute_us = cublas > 0 ? amount.operations / cublas * 1e-6 : 0;
     if (compute_us > figure.floor_us) figure.floor_us = compute_us;
@@ -89,13 +91,15 @@ static const char *sum_name(const struct row *row) {
 }
 
 static void print_json_figure(const char *name, struct figure figure) {
-    printf(", \"%s\": {\"us\": %.2f, \"tb_per_s\": %.3f, \"tflop_per_s\": %.2f, \"floor_us\": %.2f, \"ratio\": %.3f}",
+    printf(", \"%s\": {\"us\": %.2f, \"tb_per_s\": %.3f, \"tflop_per_s\": %.2f, \"floor_us\": %.2f, \"ratio\": %.3f",
            name, figure.us, figure.tb_per_s, figure.tflop_per_s, figure.floor_us, figure.ratio);
+    if (figure.sensors.sm_mhz > 0)
+        printf(", \"sm_mhz\": %.0f, \"watts\": %.0f", figure.sensors.sm_mhz, figure.sensors.watts);
+    printf("}");
 }
 
 static void print_json(const struct bench *bench, const struct row *row, const struct figure figures[3]) {
     const moejit_layer *layer = &row->call.layer->problem.layer;
-    const struct bench_sensors *sensors = &row->timing[LAYER].sensors;
     double cublas = bench->ceilings.sustained.rate;
     printf("{\"model\": \"%s\", \"family\": \"%s\", \"sum\": \"%s\", \"tokens\": %d, \"hidden\": %d, \"intermediate\": "
            "%d, "
@@ -108,7 +112,6 @@ static void print_json(const struct bench *bench, const struct row *row, const s
     print_json_figure("down", figures[1]);
     print_json_figure("layer", figures[2]);
     if (cublas > 0) printf(", \"of_cublas\": %.3f", figures[2].tflop_per_s / cublas);
-    if (sensors->sm_mhz > 0) printf(", \"sm_mhz\": %.0f, \"watts\": %.0f", sensors->sm_mhz, sensors->watts);
     bench_check_print_json(&row->check);
     printf("}\n");
 }
