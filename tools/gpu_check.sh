@@ -8,6 +8,7 @@
 #
 # numerics          both families against the reference and, bit for bit, against committed digests; the contract of
 #                   forward (capture and replay, two streams, poisoned neighbours, ranks that sum up); somebody else's layer
+# forms             the instruction forms of tests/emulator, on the GPU and on the emulator, bit for bit
 # models            sampled rows of the eight models against the reference, all rows of both families against each other
 # sanitizer         compute-sanitizer's memcheck, racecheck and synccheck on a few cases of the portable family
 # sanitizer-hopper  the same of the Hopper family
@@ -15,7 +16,9 @@
 # host              examples/torch_host.py: inside PyTorch, with torch.cuda.graphs
 # bench             ceilings, and five models at 1 to 8192 tokens, Hopper family, three sums: bench.jsonl
 # bench-portable    the same of the portable family: bench-portable.jsonl
-# figures           zeroing, overlap, host time: figures.jsonl
+# figures           zeroing, overlap, host time: zeroing.jsonl, overlap.jsonl, host.jsonl
+# tune              how long tuning takes, and how much ten tunings of the same differ (REPEATS=5 for fewer)
+# tune-bench        four models by the rule and tuned: untuned.jsonl, tuned.jsonl
 #
 # --tiny: a few cases alone, for a try on the emulator. Exit status 0 if all passed, 1 if not, 2 for a bad command line.
 set -uo pipefail
@@ -84,6 +87,13 @@ part_numerics() {
     check every-kernel 240 $bin/moejit run --kernel all --hidden 1152 --intermediate 832 --experts 16 --top-k 6 --tokens 97 --check-rows 24
 }
 
+part_forms() {
+    local script=tests/emulator/fidelity.sh library=libcuda.so.1
+    [ "$tiny" = 1 ] && library=build/emulator/libcuda.so.1
+    if [ ! -x $script ]; then skip forms "this tree has no $script"; return; fi
+    check forms 300 $script record $library "$OUT/golden_sm_90a.txt"
+}
+
 models=qwen3-30b-a3b,gpt-oss-120b,nemotron3-nano,qwen3-235b-a22b,llama4-scout,mixtral-8x7b,deepseek-r1,kimi-k2
 
 part_models() {
@@ -114,11 +124,13 @@ sanitize() {
 
 # prefill WORKERS [option]: all models from an empty cache, and again: then everything is found
 prefill() {
-    local cache="$PWD/$OUT/prefill-$1.db" workers=()
+    local cache workers=()
+    cache="$(realpath "$OUT")/prefill-$1.db"
     [ -n "$2" ] && workers=("$2" "$1")
     rm -f "$cache"*
-    $bin/moejit prefill --model "$3" --cache "$cache" "${workers[@]}" && $bin/moejit prefill --model "$3" --cache "$cache" >"$OUT/again.tmp" || return 1
-    grep -v ' 0 compiled' "$OUT/again.tmp" && { echo "the second run compiled again"; return 1; }
+    $bin/moejit prefill --model "$3" --cache "$cache" "${workers[@]}" && $bin/moejit prefill --model "$3" --cache "$cache" --json >"$OUT/again.tmp" || return 1
+    grep -E '"compiled": [1-9]' "$OUT/again.tmp" && { echo "the second run compiled again"; return 1; }
+    grep -q '"compiled": 0' "$OUT/again.tmp" || { echo "the second run did not say what it compiled"; return 1; }
     rm -f "$OUT/again.tmp" "$cache"*
     echo "in $1 process(es), then all found"
 }
@@ -194,6 +206,42 @@ part_figures() {
     record host.jsonl 150 $bin/moejit bench --host --model qwen3-30b-a3b,deepseek-r1 --tokens $host --sum all --json
 }
 
+fresh_cache() {
+    rm -rf "$MOEJIT_CACHE_DIR-tune"
+    mkdir -m 700 "$MOEJIT_CACHE_DIR-tune"
+    export MOEJIT_CACHE_DIR="$MOEJIT_CACHE_DIR-tune"
+}
+
+part_tune() {
+    local rank="--model deepseek-r1 --local-experts 0:32" repeats="${REPEATS:-10}" tokens=8192 fewer=1024
+    [ "$tiny" = 1 ] && repeats=2 tokens=2 fewer=2
+    if ! $bin/moejit tune --help >/dev/null 2>&1; then skip "$part" "this build does not tune"; return; fi
+    (
+        fresh_cache
+        # shellcheck disable=SC2086
+        {
+            check tune-empty-cache 200 $bin/moejit tune $rank --max-tokens $tokens --budget 120
+            check tune-stored 60 $bin/moejit tune $rank --max-tokens $tokens
+            check tune-zipf 130 $bin/moejit tune $rank --zipf 1 --max-tokens $fewer --budget 120
+            check tune-portable 130 $bin/moejit tune $rank --family portable --max-tokens $fewer --budget 120
+            check tune-deterministic 130 $bin/moejit tune $rank --sum deterministic --max-tokens $fewer --budget 120
+            check tune-repeat-r1 200 $bin/moejit tune $rank --repeat "$repeats" --max-tokens $tokens --budget 120
+            check tune-repeat-qwen3 200 $bin/moejit tune --model qwen3-30b-a3b --max-tokens $fewer --repeat "$repeats" --budget 120
+        }
+        echo "$passed $failed" >"$OUT/counts.tmp"
+    )
+    read -r passed failed <"$OUT/counts.tmp"
+    rm -f "$OUT/counts.tmp"
+}
+
+part_tune_bench() {
+    local names=deepseek-r1,qwen3-30b-a3b,gpt-oss-120b,mixtral-8x7b tokens=$bench_tokens
+    [ "$tiny" = 1 ] && names=qwen3-30b-a3b tokens=1
+    if ! $bin/moejit bench --help | grep -q -e --tuned; then skip "$part" "this build does not tune"; return; fi
+    record untuned.jsonl 250 $bin/moejit bench --model $names --tokens $tokens --untuned --json
+    record tuned.jsonl 340 $bin/moejit bench --model $names --tokens $tokens --tuned --json
+}
+
 # carry: what a build from here needs on a machine without packages
 carry() {
     local library
@@ -207,7 +255,7 @@ run_part() {
     part="$1"
     : >"$OUT/$part.log"
     case "$part" in
-    numerics | models | cache | host | figures) "part_$part" ;;
+    numerics | forms | models | cache | host | figures | tune | tune-bench) "part_${part//-/_}" ;;
     sanitizer) sanitize ;;
     sanitizer-hopper) sanitize hopper ;;
     bench) run_bench --family auto ;;
@@ -221,14 +269,17 @@ for argument in "$@"; do
     -h | --help) usage; exit 0 ;;
     --tiny) tiny=1 ;;
     carry) carry; exit ;;
-    numerics | models | sanitizer | sanitizer-hopper | cache | host | bench | bench-portable | figures) parts+=("$argument") ;;
+    numerics | forms | models | sanitizer | sanitizer-hopper | cache | host | bench | bench-portable | figures | tune | tune-bench)
+        parts+=("$argument")
+        ;;
     *) echo "tools/gpu_check.sh: \"$argument\" is no part; see --help" >&2; exit 2 ;;
     esac
 done
 if [ "${#parts[@]}" -eq 0 ]; then usage; exit 2; fi
 mkdir -p "$OUT"
 export MOEJIT_CACHE_DIR="$PWD/build/gpu-cache"
-mkdir -p -m 700 "$MOEJIT_CACHE_DIR"
+mkdir -p "$MOEJIT_CACHE_DIR"
+chmod 700 "$MOEJIT_CACHE_DIR"
 export LD_LIBRARY_PATH="$PWD/$carried${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}"
 nvidia-smi --query-gpu=name,driver_version,clocks.sm,clocks.max.sm,power.limit --format=csv,noheader 2>/dev/null
 for part in "${parts[@]}"; do run_part "$part"; done

@@ -71,8 +71,10 @@ static bool pack_copy(struct bench *bench, struct bench_layer *layer, const stru
     return status == MOEJIT_STATUS_OK || bench_fail("weights", moejit_context_error(bench->context));
 }
 
-static int choose_copies(const struct bench *bench, const struct bench_layer *layer) {
-    size_t fitting = COPIES_BYTES / layer->layout.total;
+static int choose_copies(struct bench *bench, const struct bench_layer *layer) {
+    size_t available = 0, total = 0, room = COPIES_BYTES;
+    if (bench->gpu.cuMemGetInfo(&available, &total) == CUDA_SUCCESS && available / 4 < room) room = available / 4;
+    size_t fitting = room / layer->layout.total;
     if (bench->gpu.emulated || fitting < 1) return 1;
     return fitting < BENCH_MAX_ROUTINGS ? (int)fitting : BENCH_MAX_ROUTINGS;
 }
