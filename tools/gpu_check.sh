@@ -242,13 +242,15 @@ part_tune_bench() {
     record tuned.jsonl 340 $bin/moejit bench --model $names --tokens $tokens --tuned --json
 }
 
-# carry: what a build from here needs on a machine without packages
+# carry: the libraries that the tests need, beside the build, and what to take along
 carry() {
-    local library
+    local library paths
     mkdir -p $carried
     library=$(ldd $bin/test_forward | awk '/libcmocka/ {print $3}')
     cp -L "$library" "$carried/$(basename "$library")"
-    echo "carry build/ ($(du -sh build --exclude=clang --exclude=address --exclude=thread --exclude=cuda-pip | cut -f1)); the library of the tests is in $carried"
+    paths="$bin $carried build/emulator $(find build -maxdepth 1 \( -name 'libmoejit*.so*' -o -type f -executable \) | sort | tr '\n' ' ')"
+    # shellcheck disable=SC2086
+    echo "take along ($(du -ch $paths | tail -1 | cut -f1)): $paths"
 }
 
 run_part() {
