@@ -17,6 +17,7 @@
 # bench             ceilings, and five models at 1 to 8192 tokens, Hopper family, three sums: bench.jsonl
 # bench-portable    the same of the portable family: bench-portable.jsonl
 # figures           zeroing, overlap, host time: zeroing.jsonl, overlap.jsonl, host.jsonl
+# profile           ncu's speed of light, pipes and stalls of gate_up and down in whole layers: profile.txt
 # tune              how long tuning takes, and how much ten tunings of the same differ (REPEATS=5 for fewer)
 # tune-bench        four models by the rule and tuned: untuned.jsonl, tuned.jsonl
 #
@@ -206,6 +207,30 @@ part_figures() {
     record host.jsonl 150 $bin/moejit bench --host --model qwen3-30b-a3b,deepseek-r1 --tokens $host --sum all --json
 }
 
+# profile MODEL TOKENS: an average for each kernel, of the forwards inside the range "layer"
+profile() {
+    ncu --clock-control none --nvtx --nvtx-include "layer/" -k 'regex:moejit_(gate_up|down)' --print-summary per-kernel \
+        --section SpeedOfLight --section ComputeWorkloadAnalysis --section MemoryWorkloadAnalysis --section SchedulerStats \
+        --section WarpStateStats --section Occupancy \
+        $bin/moejit bench --model "$1" --tokens "$2" --eager --no-ceilings --repeat 1 >"$OUT/profile.tmp" 2>&1
+    local status=$?
+    cat "$OUT/profile.tmp" >>"$OUT/profile.txt"
+    [ $status -eq 0 ] || tail -5 "$OUT/profile.tmp"
+    echo "$(grep -cE 'moejit_(gate_up|down)_' "$OUT/profile.tmp") kernels in profile.txt"
+    rm -f "$OUT/profile.tmp"
+    return $status
+}
+export -f profile
+
+part_profile() {
+    local model
+    if ! command -v ncu >/dev/null; then skip "$part" "no ncu here"; return; fi
+    : >"$OUT/profile.txt"
+    for model in qwen3-30b-a3b deepseek-r1 mixtral-8x7b; do
+        check "profile-$model" 190 bash -c 'profile "$@"' - $model 1,16,64,256,1024,4096
+    done
+}
+
 fresh_cache() {
     rm -rf "$MOEJIT_CACHE_DIR-tune"
     mkdir -m 700 "$MOEJIT_CACHE_DIR-tune"
@@ -257,7 +282,7 @@ run_part() {
     part="$1"
     : >"$OUT/$part.log"
     case "$part" in
-    numerics | forms | models | cache | host | figures | tune | tune-bench) "part_${part//-/_}" ;;
+    numerics | forms | models | cache | host | figures | profile | tune | tune-bench) "part_${part//-/_}" ;;
     sanitizer) sanitize ;;
     sanitizer-hopper) sanitize hopper ;;
     bench) run_bench --family auto ;;
@@ -271,7 +296,7 @@ for argument in "$@"; do
     -h | --help) usage; exit 0 ;;
     --tiny) tiny=1 ;;
     carry) carry; exit ;;
-    numerics | forms | models | sanitizer | sanitizer-hopper | cache | host | bench | bench-portable | figures | tune | tune-bench)
+    numerics | forms | models | sanitizer | sanitizer-hopper | cache | host | bench | bench-portable | figures | profile | tune | tune-bench)
         parts+=("$argument")
         ;;
     *) echo "tools/gpu_check.sh: \"$argument\" is no part; see --help" >&2; exit 2 ;;
