@@ -198,13 +198,13 @@ run_bench() {
 }
 
 part_figures() {
-    local tokens=16,256 overlap=1,16,256,4096 host=1,16,4096
-    [ "$tiny" = 1 ] && tokens=1 overlap=1 host=1 bench_models=qwen3-30b-a3b
+    local tokens=16,256 overlap=1,16,256,4096 host=1,16,4096 sums=all
+    [ "$tiny" = 1 ] && tokens=1 overlap=1 host=1 sums=deterministic
     # shellcheck disable=SC2046
     [ "$tiny" = 1 ] || check ceilings 60 $bin/moejit bench --ceilings $(cublas)
     record zeroing.jsonl 150 $bin/moejit bench --zeroing --model deepseek-r1 --tokens $tokens --json
     record overlap.jsonl 150 $bin/moejit bench --overlap --model qwen3-30b-a3b,deepseek-r1 --tokens $overlap --json
-    record host.jsonl 150 $bin/moejit bench --host --model qwen3-30b-a3b,deepseek-r1 --tokens $host --sum all --json
+    record host.jsonl 150 $bin/moejit bench --host --model qwen3-30b-a3b,deepseek-r1 --tokens $host --sum $sums --json
 }
 
 # profile MODEL TOKENS: an average for each kernel, of the forwards inside the range "layer"
