@@ -72,7 +72,7 @@ digests() {
 export -f digests
 
 part_numerics() {
-    local step=1
+    local step=1 family
     [ "$tiny" = 1 ] && step=40
     check kernels 240 $bin/test_kernels 0 $step digests
     check kernels-hopper 240 $bin/test_kernels 0 $step digests hopper
@@ -80,6 +80,12 @@ part_numerics() {
         check digests 10 bash -c 'digests "$@"' - "$OUT/$part.log"
     else
         skip digests "they are of sm_90a"
+    fi
+    if [ "$tiny" = 0 ]; then
+        for family in portable hopper; do
+            check "layers-$family" 60 tests/kernels/layer_digests.sh $bin/moejit $family deterministic
+            check "layers-$family-invariant" 60 tests/kernels/layer_digests.sh $bin/moejit $family batch-invariant
+        done
     fi
     check contract 120 $bin/test_forward
     check batch-invariance 60 $bin/test_batch_invariant
