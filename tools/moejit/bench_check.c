@@ -61,6 +61,10 @@ static double element_value(moejit_dtype dtype, const unsigned char *bytes, size
     return (double)(dtype == MOEJIT_DTYPE_BF16 ? mj_bf16_value(half) : mj_f16_value(half));
 }
 
+static double relative(double error, double scale) {
+    return scale > 0 ? sqrt(error / scale) : (error > 0 ? INFINITY : 0); // a rank that no token chose: all zeros
+}
+
 // Rows are measured against the root mean square row, so that a row that cancels out does not divide by nothing.
 static void compare(const moejit_layer *layer, size_t rows, const struct outputs *outputs, struct bench_check *check) {
     size_t hidden = (size_t)layer->hidden, element = mj_dtype_bytes(layer->output_dtype);
@@ -78,8 +82,8 @@ static void compare(const moejit_layer *layer, size_t rows, const struct outputs
         error += row_error;
         if (!(row_error <= worst)) worst = row_error;
     }
-    check->total = sqrt(error / scale);
-    check->worst_row = sqrt(worst / (scale / (double)rows));
+    check->total = relative(error, scale);
+    check->worst_row = relative(worst, scale / (double)rows);
 }
 
 // Each output may be off by the bound of a row's contributions, whose norm is at most sqrt(K) times the row's own where
