@@ -61,8 +61,9 @@ static double element_value(moejit_dtype dtype, const unsigned char *bytes, size
     return (double)(dtype == MOEJIT_DTYPE_BF16 ? mj_bf16_value(half) : mj_f16_value(half));
 }
 
+// A rank that no token chose is all zeros; NaN stays NaN, which no limit lets pass.
 static double relative(double error, double scale) {
-    return scale > 0 ? sqrt(error / scale) : (error > 0 ? INFINITY : 0); // a rank that no token chose: all zeros
+    return error == 0 && scale == 0 ? 0 : sqrt(error / scale);
 }
 
 // Rows are measured against the root mean square row, so that a row that cancels out does not divide by nothing.
