@@ -1,5 +1,6 @@
 #include "bench_check.h"
 
+#include <float.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -67,44 +68,35 @@ static double relative(double error, double scale) {
 }
 
 // Rows are measured against the root mean square row, so that a row that cancels out does not divide by nothing.
-static void compare(const moejit_layer *layer, size_t rows, const struct outputs *outputs, struct bench_check *check) {
+static void measure(const moejit_layer *layer, size_t rows, const unsigned char *ours, const unsigned char *others,
+                    struct bench_check *check) {
     size_t hidden = (size_t)layer->hidden, element = mj_dtype_bytes(layer->output_dtype);
     double error = 0, scale = 0, worst = 0;
     for (size_t r = 0; r < rows; r++) {
         double row_error = 0;
-        for (size_t c = 0; c < hidden; c++) {
-            size_t i = r * hidden + c;
-            double ours = element_value(layer->output_dtype, outputs->ours, i);
-            double others = element_value(layer->output_dtype, outputs->others, i);
-            check->differing += memcmp(outputs->ours + i * element, outputs->others + i * element, element) != 0;
-            row_error += (ours - others) * (ours - others);
-            scale += others * others;
+        for (size_t i = r * hidden; i < (r + 1) * hidden; i++) {
+            double got = element_value(layer->output_dtype, ours, i);
+            double want = element_value(layer->output_dtype, others, i);
+            check->differing += memcmp(ours + i * element, others + i * element, element) != 0;
+            row_error += (got - want) * (got - want);
+            scale += want * want;
         }
         error += row_error;
-        if (!(row_error <= worst)) worst = row_error;
+        if (!isnan(worst) && !(row_error <= worst)) worst = row_error;
     }
     check->total = relative(error, scale);
     check->worst_row = relative(worst, scale / (double)rows);
 }
 
-// Each output may be off by the bound of a row's contributions, whose norm is at most sqrt(K) times the row's own where
-// they do not cancel.
-static double error_limit(const struct bench_call *call, const moejit_layer *description) {
-    struct mj_problem problem = call->layer->problem;
-    problem.layer = *description;
-    problem.sum = description->sum == MOEJIT_SUM_ATOMIC || description->sum == MOEJIT_SUM_DEFAULT ? MJ_SUM_ATOMIC
-                                                                                                  : MJ_SUM_ORDERED;
-    struct mj_accuracy_case what = {&problem, false, false};
-    return 2 * mj_accuracy_bound(&what) * sqrt(description->top_k);
-}
-
-static void judge(const struct bench_call *call, const moejit_layer *description, const struct outputs *outputs,
-                  struct bench_check *check) {
-    compare(description, (size_t)call->num_tokens, outputs, check);
-    check->limit = error_limit(call, description);
+void bench_check_compare(const struct mj_problem *problem, size_t rows, const void *ours, const void *others,
+                         struct bench_check *check) {
+    struct mj_accuracy_case what = {problem, false, false};
+    measure(&problem->layer, rows, ours, others, check);
+    check->limit = 2 * mj_accuracy_bound(&what) * sqrt(problem->layer.top_k);
+    bool equal = check->differing == 0 && check->total == 0;
+    bool near = check->total <= check->limit && check->worst_row <= 3 * check->limit;
+    check->good = check->exact ? equal : near;
     check->done = true;
-    check->good =
-        check->exact ? check->differing == 0 : check->total <= check->limit && check->worst_row <= 3 * check->limit;
 }
 
 bool bench_check_run(struct bench *bench, struct bench_call *call, const struct bench_variant *variant,
@@ -124,7 +116,10 @@ bool bench_check_run(struct bench *bench, struct bench_call *call, const struct 
     bool good = (outputs.ours != NULL && outputs.others != NULL) || bench_fail("check", "no host memory");
     good = good && run_forward(bench, call->plan, call, &call->args[0], outputs.ours, bytes) &&
            run_other(bench, call, &others, other, &outputs);
-    if (good) judge(call, &description, &outputs, check);
+    struct mj_problem problem = call->layer->problem;
+    problem.layer = description;
+    problem.sum = description.sum == MOEJIT_SUM_ATOMIC ? MJ_SUM_ATOMIC : MJ_SUM_ORDERED;
+    if (good) bench_check_compare(&problem, (size_t)call->num_tokens, outputs.ours, outputs.others, check);
     free(outputs.ours);
     free(outputs.others);
     return good;
@@ -140,6 +135,6 @@ void bench_check_print_json(const struct bench_check *check) {
     if (!check->done) return;
     printf(", \"check\": {\"good\": %s, \"against\": \"%s\", \"exact\": %s, \"total\": %.3g, \"worst_row\": %.3g, "
            "\"differing\": %lld}",
-           check->good ? "true" : "false", check->against, check->exact ? "true" : "false", check->total,
-           check->worst_row, check->differing);
+           check->good ? "true" : "false", check->against, check->exact ? "true" : "false", fmin(check->total, DBL_MAX),
+           fmin(check->worst_row, DBL_MAX), check->differing); // JSON has no NaN
 }

@@ -16,6 +16,10 @@ struct bench_check {
 // deterministic sum instead. False where something could not be run.
 bool bench_check_run(struct bench *bench, struct bench_call *call, const struct bench_variant *variant,
                      struct bench_check *check);
+// Fills all of check but `exact` and `against`. ours and others: host copies of [rows, H] of the layer's output dtype.
+// Each may be off by the bound of its row's contributions, whose norm is about sqrt(K) times the row's own.
+void bench_check_compare(const struct mj_problem *problem, size_t rows, const void *ours, const void *others,
+                         struct bench_check *check);
 void bench_check_print(const struct bench_check *check);
 void bench_check_print_json(const struct bench_check *check);
 
