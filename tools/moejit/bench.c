@@ -54,13 +54,16 @@ static void list_families(struct bench_options *options, const char *arch) {
         options->families[options->num_families++] = MOEJIT_FAMILY_HOPPER;
 }
 
-// What a figure needs beside the GPU is optional: without it, its columns stay empty.
+// What a figure needs beside the GPU is optional: without it, its columns stay empty. Nothing disturbs a host that is
+// timed.
 static void open_instruments(struct bench *bench) {
     char why[512];
-    const char *path = bench->options.cublas_library;
-    if (!bench->gpu.emulated) bench_nvml_open(&bench->nvml, &bench->gpu, "libnvidia-ml.so.1");
-    if (bench->gpu.emulated && path == NULL) return; // the real library knows no emulator
-    if (!bench_cublas_open(&bench->cublas, path, bench->stream, why))
+    const struct bench_options *options = &bench->options;
+    bool needs_cublas = options->mode == BENCH_CEILINGS || (options->mode == BENCH_STEPS && !options->no_ceilings);
+    if (!bench->gpu.emulated && options->mode != BENCH_HOST)
+        bench_nvml_open(&bench->nvml, &bench->gpu, "libnvidia-ml.so.1");
+    if (!needs_cublas || (bench->gpu.emulated && options->cublas_library == NULL)) return; // it knows no emulator
+    if (!bench_cublas_open(&bench->cublas, options->cublas_library, bench->stream, why))
         fprintf(stderr, "moejit bench: no compute ceiling: %s\n", why);
 }
 
