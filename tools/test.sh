@@ -48,6 +48,9 @@ if [ "$tier" = quick ]; then
     step quick tests "$root/build" -L 'host|quick'
 else
     step full tests "$root/build"
+    # What a GPU is judged by, as far as the emulator can play it.
+    step gpu-check env MOEJIT_CUDA_LIBRARY="$root/build/emulator/libcuda.so.1" OUT="$root/build/gpu-check" \
+        "$root/tools/gpu_check.sh" --tiny numerics models cache bench figures
     if command -v clang >/dev/null; then
         step clang-build build "$root/build/clang" -DCMAKE_C_COMPILER=clang
     fi

@@ -2,48 +2,19 @@
 # What the command says and how it exits: run, prefill, inspect and doctor, in good cases and in refused ones.
 # $1 the command, $2 the emulator
 set -euo pipefail
-moejit=$1
-emulator=$2
-folder=$(mktemp -d)
-trap 'rm -rf "$folder"' EXIT
-# Of the caller's environment only the NVRTC counts.
-unset MOEJIT_CUDA_LIBRARY MOEJIT_KERNEL_SOURCES_DIR MOEJIT_EMULATOR_ARCH XDG_CACHE_HOME
-nvrtc=${MOEJIT_NVRTC_LIBRARY-}
-export MOEJIT_CACHE_DIR=$folder/cache
-small=(--hidden 256 --intermediate 128 --experts 4 --top-k 2)
-bad=0
-
-# expect STATUS PATTERN ARGUMENT...: the exit status, and a line of stdout or stderr that matches
-expect() {
-    local status=0 wanted=$1 pattern=$2
-    shift 2
-    "$moejit" "$@" >"$folder/output" 2>&1 || status=$?
-    if [ "$status" != "$wanted" ] || ! grep -qE -- "$pattern" "$folder/output"; then
-        printf 'moejit %s: exit status %s, wanted %s and a line with "%s"; it said:\n' "$*" "$status" "$wanted" "$pattern"
-        cat "$folder/output"
-        bad=1
-    fi
-}
-# also PATTERN: the last command said this too
-also() {
-    if ! grep -qE -- "$1" "$folder/output"; then
-        printf 'no line with "%s" in:\n' "$1"
-        cat "$folder/output"
-        bad=1
-    fi
-}
+. "$(dirname "$0")/expect.sh"
 
 expect 0 '^Usage: moejit COMMAND' --help
 expect 0 '^moejit [0-9]+\.[0-9]+\.[0-9]+$' --version
 expect 2 '^Usage: moejit COMMAND'
 expect 2 '"fly" is no command' fly
-for command in run prefill inspect doctor; do
+for command in run bench prefill inspect doctor; do
     expect 0 "^Usage: moejit $command" $command --help
     also 'Exit status: 0 '
     expect 2 "unrecognized option '--fly'" $command --fly
     expect 2 "^moejit $command: \"fly\" is no option" $command fly
 done
-for command in run prefill inspect; do
+for command in run bench prefill inspect; do
     expect 2 '--hidden is "12x", needs a whole number' $command --hidden 12x
     expect 2 '--model is "gpt-9", which is not one of the list' $command --model gpt-9
     expect 2 '--activation is "tanh", needs one of: swiglu, ' $command --activation tanh

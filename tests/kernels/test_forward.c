@@ -1,5 +1,6 @@
 // The contract of forward: refused arguments by their messages, what it may and may not do to the driver, capture and
-// replay, ranks that sum up, two layers in flight, and a failure injected at every driver call. Runs on the emulator.
+// replay, ranks that sum up, two layers in flight, and a failure injected at every driver call. Runs on the
+// emulator, and all but the last and the counting of calls on a GPU too.
 #include "../cmocka_all.h"
 
 #include <dlfcn.h>
@@ -28,7 +29,12 @@ static int open_gpu(void **state) {
     *(void **)(void *)&failures = dlsym(gpu.library, "moejit_emulator_failures");
     *(void **)(void *)&calls = dlsym(gpu.library, "moejit_emulator_calls");
     *(void **)(void *)&reset = dlsym(gpu.library, "moejit_emulator_reset");
-    return fail_at != NULL && failures != NULL && calls != NULL && reset != NULL ? 0 : -1;
+    return 0;
+}
+
+// Counting and failing driver calls is for the emulator alone; on a GPU the rest of the contract is checked.
+static void needs_emulator(void) {
+    if (fail_at == NULL || failures == NULL || calls == NULL || reset == NULL) skip();
 }
 
 static int close_gpu(void **state) {
@@ -111,6 +117,7 @@ static void forward_only_launches(void **state) {
                                             "cuMemFree_v2",       "cuStreamSynchronize", "cuCtxSynchronize",
                                             "cuStreamCreate",     "cuEventCreate"};
     (void)state;
+    needs_emulator();
     struct rig rig;
     make_rig(&rig, 0);
     moejit_context_counters before = {.struct_size = sizeof(before)}, after = before;
@@ -339,6 +346,7 @@ static void steps_make_up_forward(void **state) {
 // The n-th driver call of a whole life fails, for every n, until a life runs in which nothing was injected.
 static void every_driver_call_may_fail(void **state) {
     (void)state;
+    needs_emulator();
     moejit_layer layer = rig_layer();
     uint64_t n = 1;
     for (;; n++) {

@@ -196,10 +196,11 @@ static void print_result(const struct layer_case *what, const struct layer_resul
         printf(
             "{\"case\": \"%s\", \"good\": %s, \"error_end_to_end\": %.4g, \"bound_end_to_end\": %.4g, \"error\": %.4g, "
             "\"bound\": %.4g, \"checked_rows\": %d, \"h_differing\": %d, \"h_checked\": %lld, \"forward_us\": %.1f, "
-            "\"bytes_zeroed\": %llu, \"kernels\": %d, \"message\": \"%s\"}\n",
+            "\"bytes_zeroed\": %llu, \"kernels\": %d, \"output_digest\": \"%016llx\", \"message\": \"%s\"}\n",
             text, result->good ? "true" : "false", result->end_to_end.total, result->end_to_end.bound,
             result->own.total, result->own.bound, result->checked_rows, result->h_differing, result->h_checked,
-            result->forward_us, (unsigned long long)result->bytes_zeroed, result->num_kernels, message);
+            result->forward_us, (unsigned long long)result->bytes_zeroed, result->num_kernels,
+            (unsigned long long)result->output_digest, message);
         return;
     }
     printf("%-4s %-62s error %.2e of %.1e, end to end %.2e of %.1e, rows %d, h' off %d", result->good ? "ok" : "BAD",

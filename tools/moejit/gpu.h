@@ -15,6 +15,7 @@
     X(cuDeviceGetName)                                                                                                 \
     X(cuDeviceGetAttribute)                                                                                            \
     X(cuDeviceTotalMem)                                                                                                \
+    X(cuDeviceGetPCIBusId)                                                                                             \
     X(cuDevicePrimaryCtxRetain)                                                                                        \
     X(cuDevicePrimaryCtxRelease)                                                                                       \
     X(cuCtxSetCurrent)                                                                                                 \
@@ -28,10 +29,12 @@
     X(cuMemsetD8)                                                                                                      \
     X(cuMemcpyHtoDAsync)                                                                                               \
     X(cuMemcpyDtoDAsync)                                                                                               \
+    X(cuMemsetD8Async)                                                                                                 \
     X(cuMemsetD32Async)                                                                                                \
     X(cuStreamCreate)                                                                                                  \
     X(cuStreamDestroy)                                                                                                 \
     X(cuStreamSynchronize)                                                                                             \
+    X(cuStreamWaitEvent)                                                                                               \
     X(cuStreamBeginCapture)                                                                                            \
     X(cuStreamEndCapture)                                                                                              \
     X(cuStreamIsCapturing)                                                                                             \

@@ -68,10 +68,10 @@ static void fill_bias(void *bias, moejit_dtype dtype, size_t bytes, bool exact, 
     }
 }
 
-static void fill_ids(struct layer_data *data, enum layer_routing routing, struct random *random) {
-    const moejit_layer *layer = &data->problem.layer;
-    for (int t = 0; t < data->num_tokens; t++) {
-        int32_t *ids = data->expert_ids + (size_t)t * (size_t)layer->top_k;
+static void fill_ids(const moejit_layer *layer, int num_tokens, enum layer_routing routing, struct random *random,
+                     int32_t *all) {
+    for (int t = 0; t < num_tokens; t++) {
+        int32_t *ids = all + (size_t)t * (size_t)layer->top_k;
         for (int k = 0; k < layer->top_k; k++) {
             double u = uniform(random);
             int id = (int)(u * layer->num_experts);
@@ -193,9 +193,15 @@ bool layer_data_create(struct layer_data *data, const struct mj_problem *problem
     fill_alphas(data, exact, &random);
     fill_bias(data->gate_up_bias, layer->gate_up_bias_dtype, data->gate_up_bias_bytes, exact, &random);
     fill_bias(data->down_bias, layer->down_bias_dtype, data->down_bias_bytes, exact, &random);
-    fill_ids(data, routing, &random);
+    fill_ids(layer, num_tokens, routing, &random, data->expert_ids);
     fill_router_weights(data, exact, &random);
     return true;
+}
+
+void layer_data_route(const moejit_layer *layer, int num_tokens, enum layer_routing routing, uint64_t seed,
+                      int32_t *expert_ids) {
+    struct random random = {seed * 0x100000001b3u + 1};
+    fill_ids(layer, num_tokens, routing, &random, expert_ids);
 }
 
 void layer_data_destroy(struct layer_data *data) {

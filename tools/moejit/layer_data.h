@@ -28,6 +28,9 @@ struct layer_data { // shapes as in struct mj_reference
 bool layer_data_create(struct layer_data *data, const struct mj_problem *problem, int num_tokens,
                        enum layer_routing routing, bool exact, uint64_t seed);
 void layer_data_destroy(struct layer_data *data);
+// A routing alone: expert_ids [num_tokens, top_k].
+void layer_data_route(const moejit_layer *layer, int num_tokens, enum layer_routing routing, uint64_t seed,
+                      int32_t *expert_ids);
 struct mj_reference layer_data_reference(const struct layer_data *data);
 
 #endif

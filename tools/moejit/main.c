@@ -8,7 +8,7 @@ static const struct {
     int (*run)(int argc, char **argv);
 } commands[] = {
     {"run", "build a layer with random weights, run it, check it against the reference", command_run},
-    {"bench", "time a layer and its steps beside the floor of the same run", command_bench},
+    {"bench", "time layers and their steps beside the ceilings of the same run", command_bench},
     {"tune", "measure which tiles serve a layer best, and keep the decisions in the cache", command_tune},
     {"prefill", "compile the kernels of layers for archs into the cache, with no GPU", command_prefill},
     {"inspect", "print the kernels of a layer: what they use, their source, PTX and key", command_inspect},
