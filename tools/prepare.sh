@@ -9,6 +9,7 @@ need_packages() {
     done
     [ -e /usr/include/sqlite3.h ] || missing+=(libsqlite3-dev)
     [ -e /usr/include/xxhash.h ] || missing+=(libxxhash-dev)
+    [ -e /usr/include/jansson.h ] || missing+=(libjansson-dev)
     [ -e /usr/include/cmocka.h ] || missing+=(libcmocka-dev)
     [ "${#missing[@]}" -eq 0 ] && return
     local sudo=""
