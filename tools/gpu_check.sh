@@ -35,7 +35,7 @@ for p in $parts; do
         part kernel-all $bin/moejit run --kernel all --hidden 1152 --intermediate 832 --experts 16 --top-k 6 --tokens 97 --check-rows 24
         ;;
     models)
-        part modelopt-layer $bin/moejit run --tensors tests/data/qwen3_moe_layer --sum deterministic --output-dtype f32
+        part checkpoints tests/checks/checkpoints_agree.sh $bin/moejit tests/data/checkpoints
         for model in qwen3-30b-a3b gpt-oss-120b nemotron3-nano qwen3-235b-a22b llama4-scout mixtral-8x7b; do
             part "$model" $bin/moejit run --model $model --tokens 64 --check-rows 6
         done

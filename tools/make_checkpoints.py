@@ -3,7 +3,8 @@
 
 Each is a randomly initialised model of transformers, quantised and saved by one of the two tools. Beside each,
 layer_N.safetensors holds an input of MoE layer N, the routing that transformers' own router chose, and the layer's output
-as computed from the weights that the tool itself dequantises. Nothing of moejit is imported or run.
+as computed from the weights that the tool itself dequantises; and the same for NVFP4 activations, from the tool's own codes
+of x and with its rounding of h. Nothing of moejit is imported or run.
 
     tools/make_checkpoints.py tests/data/checkpoints
 
@@ -20,7 +21,8 @@ import sys
 import tempfile
 
 REQUIREMENTS = ["nvidia-modelopt[hf]==0.47.0", "compressed-tensors==0.20.0", "transformers==5.14.1", "torch", "safetensors", "numpy"]
-HIDDEN, INTERMEDIATE, TOKENS = 128, 96, 24
+HIDDEN, INTERMEDIATE, TOKENS = 128, 96, 32
+LAYERS = {("qwen3_moe", "compressed_tensors"): 1}  # the others have what their family needs
 PROJECTIONS = ("gate_proj", "up_proj", "down_proj")
 
 
@@ -221,13 +223,14 @@ def dequantise_modelopt(tensors, name, expert):
 
 
 def round_modelopt(values, scale):
-    """To NVFP4 and back, as modelopt does with activations; scale: its input_scale."""
+    """To NVFP4, as modelopt does with activations; scale: its input_scale. Codes, block scales, and back in float64."""
     import torch
     from modelopt.torch.quantization.qtensor import NVFP4QTensor
 
-    tensor, block_scale, scale_2 = NVFP4QTensor.quantize(values.float().reshape(-1, values.shape[-1]), 16, weights_scaling_factor_2=scale)
+    rows = values.float().reshape(-1, values.shape[-1])
+    tensor, block_scale, scale_2 = NVFP4QTensor.quantize(rows, 16, weights_scaling_factor_2=scale)
     back = tensor.dequantize(dtype=torch.float32, scale=block_scale, double_scale=scale_2, block_sizes={-1: 16})
-    return back.reshape(values.shape).double()
+    return tensor._quantized_data, block_scale, back.reshape(values.shape).double()
 
 
 def unfuse(model):
@@ -291,17 +294,21 @@ def dequantise_compressed_tensors(tensors, name, _):
 
 
 def round_compressed_tensors(values, scale):
-    """To NVFP4 and back, as compressed-tensors does with activations; scale: its input_global_scale."""
+    """To NVFP4, as compressed-tensors does with activations; scale: its input_global_scale. As round_modelopt."""
+    import torch
+    from compressed_tensors.compressors.nvfp4.helpers import pack_fp4_to_uint8
     from compressed_tensors.quantization import preset_name_to_scheme
-    from compressed_tensors.quantization.lifecycle.forward import fake_quantize
+    from compressed_tensors.quantization.lifecycle.forward import dequantize, quantize
     from compressed_tensors.quantization.utils import calculate_qparams
 
     rows = values.float().reshape(-1, values.shape[-1])
     blocks = rows.reshape(rows.shape[0], -1, 16)
     arguments = preset_name_to_scheme("NVFP4", ["Linear"]).input_activations
     block_scale, zero = calculate_qparams(blocks.amin(-1), blocks.amax(-1), arguments, global_scale=scale)
-    back = fake_quantize(rows, block_scale.float(), zero, arguments, global_scale=scale)
-    return back.reshape(values.shape).double()
+    block_scale = block_scale.float()
+    codes = quantize(rows, block_scale, zero, arguments, global_scale=scale)
+    back = dequantize(codes, block_scale, args=arguments, dtype=torch.float32, global_scale=scale)
+    return pack_fp4_to_uint8(codes), block_scale.to(torch.float8_e4m3fn), back.reshape(values.shape).double()
 
 
 # ---- One checkpoint
@@ -369,13 +376,20 @@ def make_checkpoint(family, config, tool, folder):
         check_with_transformers(fused, x, ids, weights, experts, on_input)
         of_x, of_h = read_input_scales(tensors, family, layer, num, suffix, worst)
         bf16 = compute_layer(x, ids, weights, experts, on_input, lambda h, _: h.bfloat16().double())
-        nvfp4 = compute_layer(
-            round_to_nvfp4(x, of_x), ids, weights, experts, on_input, lambda h, e: round_to_nvfp4(h, of_h[e])
-        )
-        layer_file = {"x": x, "expert_ids": ids, "router_weights": weights, "expected": bf16.float(), "expected_nvfp4": nvfp4.float()}
+        codes, scales, rounded = round_to_nvfp4(x, of_x)
+        nvfp4 = compute_layer(rounded, ids, weights, experts, on_input, lambda h, e: round_to_nvfp4(h, of_h[e])[2])
+        layer_file = {"x": x, "expert_ids": ids, "router_weights": weights, "expected": bf16.float()}
+        layer_file.update(x_codes=codes, x_scale=scales, expected_nvfp4=nvfp4.float())
         save_file({name: tensor.contiguous() for name, tensor in layer_file.items()}, folder / f"layer_{layer}.safetensors")
         print(f"{folder.name} layer {layer}: output rms {bf16.square().mean().sqrt():.3g}, NVFP4 activations differ by "
               f"{((nvfp4 - bf16).norm() / bf16.norm()):.3g}")
+
+
+def write_versions(root):
+    from importlib.metadata import version
+
+    names = ("nvidia-modelopt", "compressed-tensors", "transformers", "torch", "safetensors")
+    (root / "versions.json").write_text(json.dumps({name: version(name) for name in names}, indent=1) + "\n")
 
 
 def main(arguments):
@@ -392,7 +406,9 @@ def main(arguments):
             folder.mkdir(parents=True, exist_ok=True)
             for file in folder.iterdir():
                 file.unlink()
+            config.num_hidden_layers = LAYERS.get((family, tool), config.num_hidden_layers)
             make_checkpoint(family, config, tool, folder)
+    write_versions(root)
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "layer_options.h"
+#include "checkpoint_layer.h"
 
 static const char help[] =
     "Usage: moejit prefill [options]\n"
@@ -119,6 +119,19 @@ static int prefill_models(const struct prefill_options *options) {
     return worst;
 }
 
+// Layers of one description share their kernels.
+static int prefill_checkpoint(const struct prefill_options *options) {
+    int worst = EXIT_GOOD, num;
+    moejit_layer *layers;
+    if (!checkpoint_layers_list(&options->layer, "prefill", &layers, &num)) return EXIT_USAGE;
+    for (int i = 0; i < num; i++) {
+        int code = prefill_archs(options, &layers[i], options->layer.checkpoint);
+        if (code > worst) worst = code;
+    }
+    free(layers);
+    return worst;
+}
+
 static bool take(struct prefill_options *options, int option, const char *value) {
     switch (option) {
     case OPTION_ARCH: options->archs = strcmp(value, "all") == 0 ? all_archs : value; return true;
@@ -146,7 +159,8 @@ int command_prefill(int argc, char **argv) {
     }
     if (optind < argc) return command_usage("prefill", "\"%s\" is no option", argv[optind]);
     if (options.all_models) return prefill_models(&options);
+    if (options.layer.checkpoint != NULL) return prefill_checkpoint(&options);
     moejit_layer layer;
     if (!layer_options_layer(&options.layer, "prefill", &layer)) return EXIT_USAGE;
-    return prefill_archs(&options, &layer, options.layer.model != NULL ? options.layer.model : "layer");
+    return prefill_archs(&options, &layer, layer_options_name(&options.layer));
 }

@@ -102,10 +102,6 @@ static bool upload_inputs(struct layer_state *state) {
     size_t pairs = (size_t)data->num_tokens * (size_t)layer->top_k, experts = (size_t)layer->num_local_experts;
     int32_t live = state->what->live_tokens;
     return upload_x(state) && upload(state, X_SCALE, data->x_scale, data->x_scale_bytes) &&
-           upload(state, GATE_UP, data->gate_up, data->gate_up_bytes) &&
-           upload(state, GATE_UP_SCALE, data->gate_up_scale, data->gate_up_scale_bytes) &&
-           upload(state, DOWN, data->down, data->down_bytes) &&
-           upload(state, DOWN_SCALE, data->down_scale, data->down_scale_bytes) &&
            upload(state, GATE_UP_ALPHA, data->gate_up_alpha, data->gate_up_alpha_count * 4) &&
            upload(state, DOWN_ALPHA, data->down_alpha, experts * 4) &&
            upload(state, GATE_UP_BIAS, data->gate_up_bias, data->gate_up_bias_bytes) &&
@@ -117,19 +113,17 @@ static bool upload_inputs(struct layer_state *state) {
            upload(state, LIVE_TOKENS, &live, sizeof(live));
 }
 
-static bool make_weights(struct layer_state *state) {
-    size_t bytes = 0;
-    const moejit_layer *layer = &state->what->layer;
-    if (moejit_weights_bytes(state->context, layer, &bytes) != MOEJIT_STATUS_OK)
-        return fail_context(state, "weights_bytes");
-    if (!upload(state, PACKED, NULL, bytes)) return false;
-    if (moejit_weights_create(state->context, layer, state->device[PACKED], bytes, &state->weights) !=
-        MOEJIT_STATUS_OK) {
-        return fail_context(state, "weights_create");
+static bool upload_and_pack(struct layer_state *state) {
+    const struct layer_data *data = state->data;
+    if (!upload(state, GATE_UP, data->gate_up, data->gate_up_bytes) ||
+        !upload(state, GATE_UP_SCALE, data->gate_up_scale, data->gate_up_scale_bytes) ||
+        !upload(state, DOWN, data->down, data->down_bytes) ||
+        !upload(state, DOWN_SCALE, data->down_scale, data->down_scale_bytes)) {
+        return false;
     }
     moejit_checkpoint checkpoint = {sizeof(checkpoint), state->device[GATE_UP], state->device[GATE_UP_SCALE],
                                     state->device[DOWN], state->device[DOWN_SCALE]};
-    if (moejit_weights_pack(state->weights, &checkpoint, 0, layer->num_local_experts, state->stream) !=
+    if (moejit_weights_pack(state->weights, &checkpoint, 0, state->what->layer.num_local_experts, state->stream) !=
         MOEJIT_STATUS_OK) {
         return fail_context(state, "weights_pack");
     }
@@ -138,6 +132,22 @@ static bool make_weights(struct layer_state *state) {
         state->device[i] = NULL;
     }
     return true;
+}
+
+static bool make_weights(struct layer_state *state) {
+    size_t bytes = 0;
+    const struct layer_case *what = state->what;
+    char why[1024];
+    if (moejit_weights_bytes(state->context, &what->layer, &bytes) != MOEJIT_STATUS_OK)
+        return fail_context(state, "weights_bytes");
+    if (!upload(state, PACKED, NULL, bytes)) return false;
+    if (moejit_weights_create(state->context, &what->layer, state->device[PACKED], bytes, &state->weights) !=
+        MOEJIT_STATUS_OK) {
+        return fail_context(state, "weights_create");
+    }
+    if (what->pack == NULL) return upload_and_pack(state);
+    bool packed = what->pack(what->pack_user, state->gpu, state->weights, state->stream, why, sizeof(why));
+    return packed || fail(state, "%s", why);
 }
 
 static bool make_objects(struct layer_state *state) {

@@ -7,10 +7,12 @@ static const struct {
     const char *name, *what;
     int (*run)(int argc, char **argv);
 } commands[] = {
-    {"run", "build a layer with random weights, run it, check it against the reference", command_run},
+    {"run", "build a layer with random weights, or of a checkpoint, run it, check it against the reference",
+     command_run},
     {"bench", "time a layer and its steps beside the floor of the same run", command_bench},
     {"prefill", "compile the kernels of layers for archs into the cache, with no GPU", command_prefill},
-    {"inspect", "print the kernels of a layer: what they use, their source, PTX and key", command_inspect},
+    {"inspect", "print the kernels of a layer: what they use, their source, PTX and key; or what a checkpoint holds",
+     command_inspect},
     {"doctor", "tell what moejit finds on this machine, and what to do about what is missing", command_doctor},
 };
 #define NUM_COMMANDS (sizeof(commands) / sizeof(commands[0]))
