@@ -197,11 +197,15 @@ static void transpose(uint8_t *to, const uint8_t *from, size_t rows, size_t colu
 // `columns` in bytes.
 static void read_part(const struct mj_expert_matrix *matrix, const struct mj_tensor *tensor, size_t columns,
                       uint8_t *to) {
-    const uint8_t *from = tensor->data + matrix->expert * matrix->tensor_rows * columns;
+    size_t bytes = matrix->tensor_rows * columns;
+    const uint8_t *from = tensor->data + matrix->expert * bytes;
     if (matrix->transposed) {
+        mj_mapped_file_prefetch(tensor->file, from, bytes);
         transpose(to, from, matrix->rows, columns, matrix->first_row, matrix->tensor_rows);
     } else {
-        memcpy(to, from + matrix->first_row * columns, matrix->rows * columns);
+        from += matrix->first_row * columns;
+        mj_mapped_file_prefetch(tensor->file, from, matrix->rows * columns);
+        memcpy(to, from, matrix->rows * columns);
     }
 }
 

@@ -23,6 +23,10 @@ moejit_status mj_mapped_file_open(const char *folder, const char *name, size_t m
 void mj_mapped_file_close(struct mj_mapped_file *file); // zeroed or closed ones are fine
 // Whether folder/name exists, whatever it is.
 bool mj_file_exists(const char *folder, const char *name);
+// From here on single places are read, not runs: the kernel shall not read ahead, which costs more than the places do.
+void mj_mapped_file_scatter(const struct mj_mapped_file *file);
+// These bytes of the file are read next, as a run.
+void mj_mapped_file_prefetch(const struct mj_mapped_file *file, const uint8_t *data, size_t bytes);
 // Whether the file still is as long as when it was mapped: reading past the end of a shortened one would be SIGBUS.
 moejit_status mj_mapped_file_check(const struct mj_mapped_file *file, struct mj_error *error);
 

@@ -48,6 +48,7 @@ static moejit_status add_file(struct mj_tensor_table *table, const char *folder,
     table->num_files++;
     status = mj_safetensors_parse(file->data, file->bytes, file->path, &parsed, error);
     if (status != MOEJIT_STATUS_OK) return status;
+    mj_mapped_file_scatter(file);
     status = add_tensors(table, &parsed, file, error);
     mj_safetensors_free(&parsed);
     return status;
