@@ -15,9 +15,9 @@ struct layer_input { // arrays of malloc; NULL where the file has none
 
 // A .npy holds x: u2 (the bits of bf16) or f4, rounded. A .safetensors holds x (BF16, F16, F32; a single tensor may
 // have any name), or for NVFP4 input x_codes (U8) and x_scale (F8_E4M3, linear). It may hold expert_ids (I32, I64) and
-// router_weights (F32), and the output (F32): `expected` of BF16 activations, `expected_nvfp4` of the NVFP4 input. There
-// is none with a bf16 x and NVFP4 activations (rounding x leaves ties free), nor where experts are missing here. False,
-// with a sentence.
+// router_weights (F32), and the output (F32): `expected` of BF16 activations, `expected_nvfp4` of the NVFP4 input.
+// There is none with a bf16 x and NVFP4 activations (rounding x leaves ties free), nor where experts are missing here.
+// False, with a sentence.
 bool layer_input_read(struct layer_input *input, const char *path, const moejit_layer *layer, char *why,
                       size_t why_bytes);
 void layer_input_free(struct layer_input *input);
