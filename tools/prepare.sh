@@ -26,6 +26,7 @@ need_clang() {
     [ -e "$runtime" ] && return
     [ "$(id -u)" -eq 0 ] || sudo=sudo
     echo "installing clang"
+    DEBIAN_FRONTEND=noninteractive $sudo apt-get update -qq
     DEBIAN_FRONTEND=noninteractive $sudo apt-get install -y -qq --no-install-recommends clang libclang-rt-14-dev >/dev/null
 }
 
