@@ -55,16 +55,29 @@ void checkpoint_layer_title(const struct checkpoint_layer *opened, char *title, 
              layer->split_gate_up_alpha ? ", an alpha each for gate and up" : "");
 }
 
+// One at a time, for the bar's sake.
+static moejit_status read_experts(const struct checkpoint_layer *opened, const struct layer_data *data) {
+    const moejit_layer *layer = &opened->layer;
+    int total = layer->num_local_experts;
+    moejit_status status = MOEJIT_STATUS_OK;
+    for (int i = 0; status == MOEJIT_STATUS_OK && i < total; i++) {
+        size_t idx = (size_t)i, num = (size_t)total;
+        moejit_host_experts expert = {sizeof(expert), data->gate_up + idx * (data->gate_up_bytes / num),
+                                      data->gate_up_scale + idx * (data->gate_up_scale_bytes / num),
+                                      data->down + idx * (data->down_bytes / num),
+                                      data->down_scale + idx * (data->down_scale_bytes / num)};
+        status = moejit_model_experts_read(opened->model, opened->layer_number, layer, i, 1, &expert);
+        if (opened->progress) command_progress("reading for the reference", i + 1, total, "experts");
+    }
+    return status;
+}
+
 bool checkpoint_layer_read(const struct checkpoint_layer *opened, struct layer_data *data, char *why,
                            size_t why_bytes) {
-    moejit_host_experts experts = {sizeof(experts), data->gate_up, data->gate_up_scale, data->down, data->down_scale};
     moejit_model_scales scales = {sizeof(scales), data->gate_up_alpha, data->down_alpha, &data->input_scale,
                                   data->intermediate_scale};
-    const moejit_layer *layer = &opened->layer;
-    moejit_status status = moejit_model_scales_read(opened->model, opened->layer_number, layer, &scales);
-    if (status == MOEJIT_STATUS_OK)
-        status = moejit_model_experts_read(opened->model, opened->layer_number, layer, 0, layer->num_local_experts,
-                                           &experts);
+    moejit_status status = moejit_model_scales_read(opened->model, opened->layer_number, &opened->layer, &scales);
+    if (status == MOEJIT_STATUS_OK) status = read_experts(opened, data);
     if (status == MOEJIT_STATUS_OK) return true;
     snprintf(why, why_bytes, "%s", moejit_model_error(opened->model));
     return false;

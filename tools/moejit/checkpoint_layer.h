@@ -11,7 +11,7 @@ struct checkpoint_layer {
     moejit_model *model;
     int layer_number;
     moejit_layer layer;
-    bool progress; // draw a bar while packing
+    bool progress; // draw a bar while reading and packing
 };
 
 // The layer of --checkpoint and --layer (else the first that has experts). False, with the sentence printed.
