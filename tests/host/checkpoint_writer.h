@@ -9,7 +9,7 @@
 #define WRITER_INTERMEDIATE 16
 #define WRITER_EXPERTS 2
 #define WRITER_MAX_TENSORS 64
-#define WRITER_MAX_BYTES 512
+#define WRITER_MAX_BYTES 1024
 
 extern const char writer_config[]; // its config.json
 
