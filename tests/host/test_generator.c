@@ -20,7 +20,7 @@ static struct mj_problem make_problem(void) {
     return problem;
 }
 
-static const char golden[] = "// moejit down_portable for sm_90a, ABI 1, packed layout 1 (generated)\n"
+static const char golden[] = "// moejit down_portable for sm_90a, ABI 2, packed layout 2 (generated)\n"
                              "#include \"down_portable.cuh\"\n\n"
                              "struct Config {\n"
                              "    static constexpr int hidden = 7168;\n"
