@@ -1,6 +1,7 @@
-# make install: header, both libraries, pkg-config file, CMake package moejit::moejit and moejit::moejit_static.
-install(TARGETS moejit moejit_static EXPORT moejitTargets)
-install(FILES include/moejit/moejit.h DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/moejit)
+# make install: headers, libraries, pkg-config files, CMake package with moejit::moejit, moejit::moejit_checkpoint and
+# their _static.
+install(TARGETS moejit moejit_static moejit_checkpoint moejit_checkpoint_static EXPORT moejitTargets)
+install(FILES include/moejit/moejit.h include/moejit/checkpoint.h DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/moejit)
 
 set(CMAKE_PACKAGE ${CMAKE_INSTALL_LIBDIR}/cmake/moejit)
 install(EXPORT moejitTargets NAMESPACE moejit:: DESTINATION ${CMAKE_PACKAGE})
@@ -11,4 +12,5 @@ install(FILES ${PROJECT_BINARY_DIR}/moejitConfig.cmake ${PROJECT_BINARY_DIR}/moe
 # The pkg-config file finds its prefix from where it lies.
 file(RELATIVE_PATH PC_PREFIX /prefix/${CMAKE_INSTALL_LIBDIR}/pkgconfig /prefix)
 configure_file(cmake/moejit.pc.in moejit.pc @ONLY)
-install(FILES ${PROJECT_BINARY_DIR}/moejit.pc DESTINATION ${CMAKE_INSTALL_LIBDIR}/pkgconfig)
+configure_file(cmake/moejit_checkpoint.pc.in moejit_checkpoint.pc @ONLY)
+install(FILES ${PROJECT_BINARY_DIR}/moejit.pc ${PROJECT_BINARY_DIR}/moejit_checkpoint.pc DESTINATION ${CMAKE_INSTALL_LIBDIR}/pkgconfig)

@@ -20,5 +20,8 @@ else
 fi
 "$root/build/bin/moejit" run --model qwen3-30b-a3b --tokens 16
 "$root/build/bin/moejit" run --model gpt-oss-120b --tokens 5 --sum deterministic --output-dtype f32
-echo "a Qwen3-MoE layer quantised by NVIDIA's modelopt, beside what its own dequantised weights give:"
-"$root/build/bin/moejit" run --tensors "$root/tests/data/qwen3_moe_layer"
+echo "layers of checkpoints that NVIDIA's modelopt and compressed-tensors wrote, beside what their own dequantised weights give:"
+for checkpoint in qwen3_moe_modelopt mixtral_compressed_tensors; do
+    folder="$root/tests/data/checkpoints/$checkpoint"
+    "$root/build/bin/moejit" run --checkpoint "$folder" --layer 0 --input "$folder/layer_0.safetensors" --sum deterministic --output-dtype f32
+done

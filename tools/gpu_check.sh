@@ -89,7 +89,7 @@ part_numerics() {
     fi
     check contract 120 $bin/test_forward
     check batch-invariance 60 $bin/test_batch_invariant
-    check modelopt-layer 60 $bin/moejit run --tensors tests/data/qwen3_moe_layer --sum deterministic --output-dtype f32
+    check checkpoints 200 tests/checks/checkpoints_agree.sh $bin/moejit tests/data/checkpoints
     [ "$tiny" = 1 ] && return
     check every-kernel 240 $bin/moejit run --kernel all --hidden 1152 --intermediate 832 --experts 16 --top-k 6 --tokens 97 --check-rows 24
 }

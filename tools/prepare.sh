@@ -20,6 +20,17 @@ need_packages() {
     DEBIAN_FRONTEND=noninteractive $sudo apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
 }
 
+# clang with libFuzzer, which the full tests fuzz with.
+need_clang() {
+    local runtime sudo=""
+    runtime=$(clang -print-file-name="libclang_rt.fuzzer-$(uname -m).a" 2>/dev/null || true)
+    [ -e "$runtime" ] && return
+    [ "$(id -u)" -eq 0 ] || sudo=sudo
+    echo "installing clang"
+    DEBIAN_FRONTEND=noninteractive $sudo apt-get update -qq
+    DEBIAN_FRONTEND=noninteractive $sudo apt-get install -y -qq --no-install-recommends clang libclang-rt-14-dev >/dev/null
+}
+
 # Sets cuda_include; exports MOEJIT_NVRTC_LIBRARY where NVRTC is not where the library looks by itself.
 need_cuda() {
     local toolkit

@@ -4,7 +4,7 @@
 #     tools/test.sh [quick | full | nightly]      full if none is given
 #
 # quick    host tests and a few layers on the emulator: under a minute once built
-# full     the rest of the kernels' numerics, sanitizer builds, clang, every kernel for every arch
+# full     the rest of the kernels' numerics, sanitizer builds, clang, a minute of fuzzing, every kernel for every arch
 # nightly  full, a thousand random layers of the covering table's factors on sm_80 and sm_90a, and a compiler killed at 200
 #          moments
 #
@@ -44,6 +44,13 @@ step() {
 echo "building"
 build "$root/build" -DMOEJIT_BUILD_TESTS=ON
 tests() { ctest --test-dir "$1" --no-tests=error --output-on-failure -j "$(nproc)" "${@:2}"; }
+# fuzz NAME SECONDS: what libFuzzer finds new goes to the build tree, not to the corpus
+fuzz() {
+    mkdir -p "$root/build/fuzz/found-$1"
+    "$root/build/fuzz/bin/fuzz_$1" -max_total_time="$2" -timeout=10 -rss_limit_mb=2048 -print_final_stats=1 \
+        -dict="$root/tests/fuzz/corpus/$1.dict" -artifact_prefix="$root/build/fuzz/" \
+        "$root/build/fuzz/found-$1" "$root/tests/fuzz/corpus/$1"
+}
 if [ "$tier" = quick ]; then
     step quick tests "$root/build" -L 'host|quick'
 else
@@ -59,6 +66,11 @@ else
         step "$name-build" build "$root/build/$name" -DMOEJIT_SANITIZE="$sanitizer" -DCMAKE_BUILD_TYPE=Debug
         step "$name" tests "$root/build/$name" -L "host|sanitized|$name"
     done
+    need_clang
+    step fuzz-build build "$root/build/fuzz" -DCMAKE_C_COMPILER=clang -DMOEJIT_SANITIZE=address,undefined,fuzzer-no-link -DMOEJIT_BUILD_FUZZERS=ON \
+        -DMOEJIT_BUILD_TESTS=OFF -DMOEJIT_BUILD_TOOLS=OFF -DMOEJIT_BUILD_EMULATOR=OFF
+    step fuzz-safetensors fuzz safetensors 40
+    step fuzz-config fuzz config 20
     # Another version formats otherwise.
     if clang-format --version 2>/dev/null | grep -q 'version 14\.'; then
         step format bash -c "cd '$root' && git ls-files '*.c' '*.h' | grep -v -e kernel_sources -e embedded | xargs clang-format --dry-run -Werror"

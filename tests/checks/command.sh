@@ -21,7 +21,7 @@ for command in run bench prefill inspect; do
     expect 2 '--local-experts is "3", needs FIRST:COUNT' $command --local-experts 3
 done
 for command in prefill inspect; do
-    expect 2 'needs --model, or all of' $command --hidden 256
+    expect 2 'needs --model, .* or all of' $command --hidden 256
     expect 2 '--max-tokens is "0", needs a whole number from 1' $command "${small[@]}" --max-tokens 0
     expect 3 'arch "sm_70" is not one of sm_80, ' $command "${small[@]}" --arch sm_70
     expect 3 'hidden .*100.* multiple of 16' $command --hidden 100 --intermediate 128 --experts 4 --top-k 2

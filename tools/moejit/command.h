@@ -19,6 +19,7 @@ int command_run(int argc, char **argv);
 int command_prefill(int argc, char **argv);
 int command_inspect(int argc, char **argv);
 int command_cache(int argc, char **argv);
+int command_inspect_checkpoint(int argc, char **argv);
 int command_doctor(int argc, char **argv);
 int command_bench(int argc, char **argv);
 int command_tune(int argc, char **argv);

@@ -9,6 +9,7 @@ static const char help[] =
     "Usage: moejit inspect [options]\n"
     "       moejit inspect key [options]\n"
     "       moejit inspect diff A B [--cache PATH] [--json]\n"
+    "       moejit inspect checkpoint DIR [options]    what a checkpoint holds; its --help tells more\n"
     "Compiles the kernels that a layer needs (or finds them in the cache), with no GPU, and prints what they use, or\n"
     "the text of one.\n"
     "key prints the texts under which the cache knows the kernels, and compiles nothing. diff tells in what two of "
@@ -161,6 +162,7 @@ static int diff(const struct inspect_options *options, char **names, int num_nam
 }
 
 int command_inspect(int argc, char **argv) {
+    if (argc > 1 && strcmp(argv[1], "checkpoint") == 0) return command_inspect_checkpoint(argc - 1, argv + 1);
     struct inspect_options options = {.arch = "sm_90a", .max_tokens = 4096, .what = -1};
     const char *action = argc > 1 ? argv[1] : "";
     bool diffs = strcmp(action, "diff") == 0;

@@ -3,18 +3,20 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "layer_files.h"
+#include "checkpoint_layer.h"
+#include "layer_input.h"
 #include "layer_options.h"
 #include "layer_run.h"
 
 static const char help[] =
     "Usage: moejit run [options]\n"
-    "Builds a layer with random weights, runs it on the GPU (or the emulator) and checks every row against the\n"
-    "double-precision reference, at the bounds of docs/numerics.md.\n\n"
+    "Builds a layer with random weights, or reads one of a checkpoint, runs it on the GPU (or the emulator) and "
+    "checks\n"
+    "every row against the double-precision reference, at the bounds of docs/numerics.md.\n\n"
     "%s\n"
     "The run:\n"
-    "  --tensors DIR            weights, x, routing and perhaps the expected output from a folder with one .npy a "
-    "tensor\n"
+    "  --input FILE             x from a .npy or .safetensors, else random; a .safetensors may also hold expert_ids,\n"
+    "                           router_weights and the output expected (docs/checkpoints.md)\n"
     "  --tokens N               0 to 65536 (default 16)\n"
     "  --tile T                 one of 64x8x64, 64x16x64, 64x32x64, 128x64x64, 128x128x64; on sm_90a also\n"
     "                           hopper_64x8x128, hopper_128x16x128, hopper_256x64x64, hopper_256x128x64\n"
@@ -33,7 +35,7 @@ static const char help[] =
     "  --seed N                 (default 0)\n"
     "  --cuda-library PATH      the driver, or the emulator (default: MOEJIT_CUDA_LIBRARY, libcuda.so.1)\n"
     "  --json                   one JSON object a case\n"
-    "Exit status: 0 good, 1 a check failed, 2 bad command line, 3 no GPU, no NVRTC or an unsupported layer.\n";
+    "Exit status: 0 good, 1 a check failed, 2 bad command line or file, 3 no GPU, no NVRTC or an unsupported layer.\n";
 
 #define REFERENCE_BUDGET 4e10 // multiply-adds of the reference, beyond which rows are sampled: about half a minute
 #define SAMPLED_ROWS 64
@@ -43,8 +45,10 @@ struct run_options {
     struct layer_case what;
     bool json, all;
     long long check_rows; // -1: not given
-    const char *cuda_library, *tensors;
-    struct layer_data data; // of --tensors
+    const char *cuda_library, *input;
+    bool tokens_given;
+    struct checkpoint_layer checkpoint;
+    struct layer_data data; // of --checkpoint
 };
 
 static const char *const routings[] = {"uniform", "skewed", "none", NULL};
@@ -66,14 +70,14 @@ enum {
     OPTION_EXACT,
     OPTION_JSON,
     OPTION_TOKENS,
-    OPTION_TENSORS,
+    OPTION_INPUT,
     OPTION_FAMILY,
     OPTION_HELP
 };
 
 static const struct option long_options[] = {
     LAYER_OPTIONS_LONG,
-    {"tensors", required_argument, NULL, OPTION_TENSORS},
+    {"input", required_argument, NULL, OPTION_INPUT},
     {"tokens", required_argument, NULL, OPTION_TOKENS},
     {"tile", required_argument, NULL, OPTION_TILE},
     {"routing", required_argument, NULL, OPTION_ROUTING},
@@ -133,6 +137,7 @@ static bool take(struct run_options *options, int option, const char *value) {
     case OPTION_TOKENS:
         good = command_number("run", "tokens", value, 0, 65536, &number);
         options->what.num_tokens = (int)number;
+        options->tokens_given = true;
         break;
     case OPTION_TILE: return take_tile(value, &options->what.tile);
     case OPTION_ROUTING:
@@ -161,7 +166,7 @@ static bool take(struct run_options *options, int option, const char *value) {
         options->what.family = (moejit_family)choice;
         break;
     case OPTION_KERNEL: options->all = strcmp(value, "all") == 0; return options->all || take_kernel(options, value);
-    case OPTION_TENSORS: options->tensors = value; break;
+    case OPTION_INPUT: options->input = value; break;
     case OPTION_EXACT: options->what.exact = true; break;
     case OPTION_SINGLE: options->what.single_stream = true; break;
     case OPTION_GRAPH: options->what.graph = true; break;
@@ -225,7 +230,7 @@ static bool run_case(const struct run_options *options, struct gpu *gpu, moejit_
     struct layer_result result;
     struct layer_case what = *given;
     what.max_checked_rows = rows_to_check(options, &what);
-    if (options->tensors != NULL) {
+    if (options->checkpoint.model != NULL) {
         layer_run_data(gpu, context, &what, &options->data, &result);
     } else {
         layer_run(gpu, context, &what, &result);
@@ -299,27 +304,58 @@ static int run_on(const struct run_options *options, struct gpu *gpu) {
     return code;
 }
 
-// From the folder's tensors, or from the options.
+static bool refuse(const char *sentence) {
+    command_usage("run", "%s", sentence);
+    return false;
+}
+
+// Weights of the checkpoint, x and routing of --input or random.
+static bool read_data(struct run_options *options, struct layer_input *input) {
+    char why[2048];
+    struct mj_problem problem;
+    struct mj_error error = {0};
+    struct layer_case *what = &options->what;
+    if (input->x != NULL) what->num_tokens = input->num_tokens;
+    if (mj_problem_create(&problem, &what->layer, &error) != MOEJIT_STATUS_OK) return refuse(error.message);
+    if (!layer_data_create_inputs(&options->data, &problem, what->num_tokens, what->routing, what->seed))
+        return refuse("no memory for the layer's tensors");
+    if (input->x != NULL && !layer_input_take(input, &options->data, why, sizeof(why))) return refuse(why);
+    return checkpoint_layer_read(&options->checkpoint, &options->data, why, sizeof(why)) || refuse(why);
+}
+
+static bool choose_checkpoint(struct run_options *options) {
+    char why[2048];
+    struct layer_input input = {0};
+    struct layer_case *what = &options->what;
+    if (options->all || what->exact) return refuse("--checkpoint cannot go with --kernel all or --exact");
+    if (options->input != NULL && options->tokens_given)
+        return refuse("--input tells the tokens; --tokens cannot go with it");
+    if (!checkpoint_layer_open(&options->layer, "run", &options->checkpoint)) return false;
+    options->checkpoint.progress = !options->json;
+    what->layer = options->checkpoint.layer;
+    what->pack = checkpoint_layer_pack;
+    what->pack_user = &options->checkpoint;
+    if (options->input != NULL && !layer_input_read(&input, options->input, &what->layer, why, sizeof(why))) {
+        return refuse(why);
+    }
+    bool good = read_data(options, &input);
+    layer_input_free(&input);
+    return good;
+}
+
+// From a checkpoint, or from the options.
 static bool choose_layer(struct run_options *options) {
-    char why[1200];
     struct layer_options *layer = &options->layer;
-    if (options->tensors == NULL) {
-        if (layer->model == NULL && layer->hidden == 0) layer->model = "qwen3-30b-a3b";
-        return layer_options_layer(layer, "run", &options->what.layer);
-    }
-    if (layer->model != NULL || layer->hidden > 0) {
-        command_usage("run", "--tensors tells the layer's sizes; --model and --hidden cannot be given with it");
-        return false;
-    }
-    layer->hidden = layer->intermediate = 16; // until the tensors tell
-    layer->num_experts = layer->top_k = 1;
-    if (!layer_options_layer(layer, "run", &options->what.layer)) return false;
-    if (!layer_files_read(options->tensors, &options->what.layer, &options->data, why, sizeof(why))) {
-        command_usage("run", "%s", why);
-        return false;
-    }
-    options->what.num_tokens = options->data.num_tokens;
-    return true;
+    if (layer->checkpoint != NULL) return choose_checkpoint(options);
+    if (options->input != NULL) return refuse("--input needs --checkpoint, whose layer it is for");
+    if (layer->model == NULL && layer->config == NULL && layer->hidden == 0) layer->model = "qwen3-30b-a3b";
+    return layer_options_layer(layer, "run", &options->what.layer);
+}
+
+static void print_title(const struct run_options *options) {
+    char title[512];
+    checkpoint_layer_title(&options->checkpoint, title, sizeof(title));
+    printf("%s%s%s\n", title, options->input != NULL ? ", x from " : "", options->input != NULL ? options->input : "");
 }
 
 static int run_chosen(struct run_options *options) {
@@ -331,11 +367,12 @@ static int run_chosen(struct run_options *options) {
         gpu_close(&gpu);
         return code;
     }
-    if (gpu.emulated && options->layer.model != NULL) {
+    if (options->checkpoint.model != NULL && !options->json) print_title(options);
+    if (gpu.emulated && (options->layer.model != NULL || options->layer.config != NULL)) {
         layer_options_shrink(&options->what.layer);
         if (!options->json) {
-            printf("%s shrunk for the emulator to H %d, I %d, E %d\n", options->layer.model, options->what.layer.hidden,
-                   options->what.layer.intermediate, options->what.layer.num_experts);
+            printf("%s shrunk for the emulator to H %d, I %d, E %d\n", layer_options_name(&options->layer),
+                   options->what.layer.hidden, options->what.layer.intermediate, options->what.layer.num_experts);
         }
     }
     if (moejit_layer_supported(&options->what.layer, NULL, reason, sizeof(reason)) != MOEJIT_STATUS_OK) {
@@ -363,8 +400,8 @@ int command_run(int argc, char **argv) {
         if (taken < 0 || (taken == 0 && !take(&options, option, optarg))) return EXIT_USAGE;
     }
     if (optind < argc) return command_usage("run", "\"%s\" is no option", argv[optind]);
-    if (!choose_layer(&options)) return EXIT_USAGE;
-    int code = run_chosen(&options);
+    int code = choose_layer(&options) ? run_chosen(&options) : EXIT_USAGE;
+    checkpoint_layer_close(&options.checkpoint);
     layer_data_destroy(&options.data);
     return code;
 }

@@ -204,6 +204,22 @@ void layer_data_route(const moejit_layer *layer, int num_tokens, enum layer_rout
     fill_ids(layer, num_tokens, routing, &random, expert_ids);
 }
 
+bool layer_data_create_inputs(struct layer_data *data, const struct mj_problem *problem, int num_tokens,
+                              enum layer_routing routing, uint64_t seed) {
+    struct random random = {seed * 0x100000001b3u + 1};
+    memset(data, 0, sizeof(*data));
+    data->problem = *problem;
+    data->num_tokens = num_tokens;
+    if (!allocate(data)) {
+        layer_data_destroy(data);
+        return false;
+    }
+    fill_x(data, false, &random);
+    fill_ids(&problem->layer, num_tokens, routing, &random, data->expert_ids);
+    fill_router_weights(data, false, &random);
+    return true;
+}
+
 void layer_data_destroy(struct layer_data *data) {
     void *all[] = {data->gate_up,   data->gate_up_scale, data->down,       data->down_scale,         data->x,
                    data->x_scale,   data->gate_up_alpha, data->down_alpha, data->intermediate_scale, data->gate_up_bias,

@@ -27,6 +27,9 @@ struct layer_data { // shapes as in struct mj_reference
 // False where memory ran out. The same seed gives the same bytes on every machine.
 bool layer_data_create(struct layer_data *data, const struct mj_problem *problem, int num_tokens,
                        enum layer_routing routing, bool exact, uint64_t seed);
+// x, ids and router weights as above; weights and their scales are zero, for others to fill.
+bool layer_data_create_inputs(struct layer_data *data, const struct mj_problem *problem, int num_tokens,
+                              enum layer_routing routing, uint64_t seed);
 void layer_data_destroy(struct layer_data *data);
 // A routing alone: expert_ids [num_tokens, top_k].
 void layer_data_route(const moejit_layer *layer, int num_tokens, enum layer_routing routing, uint64_t seed,

@@ -3,10 +3,15 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "checkpoint_layer.h"
+
 const char layer_options_help[] =
     "The layer:\n"
     "  --model NAME             deepseek-r1, kimi-k2, qwen3-235b-a22b, qwen3-30b-a3b, gpt-oss-120b, llama4-scout,\n"
     "                           nemotron3-nano or mixtral-8x7b; the options below change it\n"
+    "  --checkpoint DIR         a folder of Hugging Face style with NVFP4 weights: config.json, *.safetensors\n"
+    "  --layer N                of the checkpoint (default: the first that has experts)\n"
+    "  --config FILE            only the sizes, from a config.json; the options below change them\n"
     "  --hidden N --intermediate N --experts N --top-k N\n"
     "  --local-experts FIRST:COUNT   only these experts are here (expert parallelism)\n"
     "  --activation NAME        swiglu, swiglu-oai, geglu, relu2\n"
@@ -32,6 +37,7 @@ static const char *const sums[] = {"default", "atomic", "deterministic", "batch-
 void layer_options_init(struct layer_options *options) {
     memset(options, 0, sizeof(*options));
     options->activation = options->activation_format = options->input_format = options->output_dtype = -1;
+    options->layer_number = -1;
     options->bias = options->row_order = options->scale_layout = options->sum = -1;
 }
 
@@ -64,6 +70,9 @@ int layer_options_take(struct layer_options *options, const char *command, int o
         if (mj_model_find(value) != NULL) return 1;
         command_usage(command, "--model is \"%s\", which is not one of the list in --help", value);
         return -1;
+    case 'C': options->checkpoint = value; return 1;
+    case 'c': options->config = value; return 1;
+    case 'N': return take_number(command, "layer", value, 0, 4095, &options->layer_number);
     case 'H': return take_number(command, "hidden", value, 16, 65536, &options->hidden);
     case 'I': return take_number(command, "intermediate", value, 16, 65536, &options->intermediate);
     case 'E': return take_number(command, "experts", value, 1, 1024, &options->num_experts);
@@ -95,7 +104,7 @@ static void apply_sizes(const struct layer_options *options, moejit_layer *layer
     }
 }
 
-static void apply_choices(const struct layer_options *options, moejit_layer *layer) {
+void layer_options_apply(const struct layer_options *options, moejit_layer *layer) {
     static const moejit_dtype bias_dtypes[] = {MOEJIT_DTYPE_NONE, MOEJIT_DTYPE_BF16, MOEJIT_DTYPE_F32};
     if (options->activation_format >= 0) layer->activation_format = (moejit_format)options->activation_format;
     if (options->input_format >= 0) layer->input_format = (moejit_format)options->input_format;
@@ -109,28 +118,72 @@ static void apply_choices(const struct layer_options *options, moejit_layer *lay
     if (options->router_weight_on_input) layer->router_weight_on_input = 1;
 }
 
+bool layer_options_suit_checkpoint(const struct layer_options *options, const char *command) {
+    bool sizes = options->hidden > 0 || options->intermediate > 0 || options->num_experts > 0 || options->top_k > 0;
+    bool choices = options->activation >= 0 || options->bias >= 0 || options->row_order >= 0 ||
+                   options->scale_layout >= 0 || options->split_alpha || options->per_expert_scale ||
+                   options->router_weight_on_input;
+    if (options->model == NULL && options->config == NULL && !sizes && !choices) return true;
+    command_usage(command,
+                  "--checkpoint tells the layer; of this list only --layer, --local-experts, --activation-format, "
+                  "--input-format, --output-dtype and --sum go with it");
+    return false;
+}
+
+const char *layer_options_name(const struct layer_options *options) {
+    if (options->model != NULL) return options->model;
+    const char *path = options->checkpoint != NULL ? options->checkpoint : options->config;
+    return path != NULL ? path : "layer";
+}
+
+// A known model's layer. Parameters of the activation belong to it: another one brings its own.
+static void start_from_model(const struct layer_options *options, const moejit_layer *known, moejit_layer *layer) {
+    moejit_layer fresh = *layer;
+    *layer = *known;
+    if (options->activation < 0) return;
+    layer->activation = fresh.activation;
+    layer->activation_alpha = fresh.activation_alpha;
+    layer->activation_beta = fresh.activation_beta;
+    layer->activation_limit = fresh.activation_limit;
+}
+
+static bool read_checkpoint(const struct layer_options *options, const char *command, moejit_layer *layer) {
+    struct checkpoint_layer opened;
+    if (!checkpoint_layer_open(options, command, &opened)) return false;
+    *layer = opened.layer;
+    checkpoint_layer_close(&opened);
+    return true;
+}
+
 bool layer_options_layer(const struct layer_options *options, const char *command, moejit_layer *layer) {
-    const struct mj_model *model = options->model != NULL ? mj_model_find(options->model) : NULL;
-    if (model == NULL &&
-        (options->hidden == 0 || options->intermediate == 0 || options->num_experts == 0 || options->top_k == 0)) {
-        command_usage(command, "needs --model, or all of --hidden, --intermediate, --experts and --top-k");
+    char message[2048];
+    moejit_layer known;
+    bool sizes = options->hidden > 0 && options->intermediate > 0 && options->num_experts > 0 && options->top_k > 0;
+    if (options->checkpoint != NULL) return read_checkpoint(options, command, layer);
+    if (options->model == NULL && options->config == NULL && !sizes) {
+        command_usage(command,
+                      "needs --model, --checkpoint, --config, or all of --hidden, --intermediate, --experts and "
+                      "--top-k");
+        return false;
+    }
+    if (options->model != NULL && options->config != NULL) {
+        command_usage(command, "--model and --config both tell the sizes; needs one of them");
         return false;
     }
     moejit_layer_init(layer,
                       options->activation >= 0 ? (moejit_activation)options->activation : MOEJIT_ACTIVATION_SWIGLU);
-    if (model != NULL) {
-        moejit_layer modelled;
-        mj_model_layer(model, &modelled);
-        if (options->activation >= 0) { // parameters belong to the activation
-            modelled.activation = layer->activation;
-            modelled.activation_alpha = layer->activation_alpha;
-            modelled.activation_beta = layer->activation_beta;
-            modelled.activation_limit = layer->activation_limit;
+    if (options->model != NULL) {
+        mj_model_layer(mj_model_find(options->model), &known);
+        start_from_model(options, &known, layer);
+    } else if (options->config != NULL) {
+        if (moejit_config_layer(options->config, &known, message, sizeof(message)) != MOEJIT_STATUS_OK) {
+            command_usage(command, "%s", message);
+            return false;
         }
-        *layer = modelled;
+        start_from_model(options, &known, layer);
     }
     apply_sizes(options, layer);
-    apply_choices(options, layer);
+    layer_options_apply(options, layer);
     return true;
 }
 

@@ -22,7 +22,10 @@ struct layer_case {
     bool single_stream, graph;
     size_t partials_cap_bytes;
     int max_checked_rows; // against the reference; 0: all
-    int repeats;          // further forwards whose bits are compared with the first where the sum is deterministic
+    // Packs the weights from where they are; NULL: the data's are uploaded whole. False, with a sentence in `why`.
+    bool (*pack)(void *user, struct gpu *gpu, moejit_weights *weights, CUstream stream, char *why, size_t why_bytes);
+    void *pack_user;
+    int repeats; // further forwards whose bits are compared with the first where the sum is deterministic
 };
 
 struct layer_result {

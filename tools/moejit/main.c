@@ -7,11 +7,13 @@ static const struct {
     const char *name, *what;
     int (*run)(int argc, char **argv);
 } commands[] = {
-    {"run", "build a layer with random weights, run it, check it against the reference", command_run},
+    {"run", "build a layer with random weights, or of a checkpoint, run it, check it against the reference",
+     command_run},
     {"bench", "time layers and their steps beside the ceilings of the same run", command_bench},
     {"tune", "measure which tiles serve a layer best, and keep the decisions in the cache", command_tune},
     {"prefill", "compile the kernels of layers for archs into the cache, with no GPU", command_prefill},
-    {"inspect", "print the kernels of a layer: what they use, their source, PTX and key", command_inspect},
+    {"inspect", "print the kernels of a layer: what they use, their source, PTX and key; or what a checkpoint holds",
+     command_inspect},
     {"cache", "look into the kernel cache, shrink it, make and import packs", command_cache},
     {"doctor", "tell what moejit finds on this machine, and what to do about what is missing", command_doctor},
 };

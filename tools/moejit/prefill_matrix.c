@@ -4,6 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "checkpoint_layer.h"
+
 #define MAX_ITEMS 32
 
 static const char all_archs[] = "sm_80,sm_86,sm_89,sm_90a,sm_100a,sm_103a,sm_120a,sm_121a";
@@ -87,6 +89,25 @@ static bool make_job(const struct items items[NUM_AXES], const struct layer_opti
     return true;
 }
 
+// The layers of a checkpoint, one of each description, for every arch.
+static bool list_checkpoint(const struct items *archs, const struct layer_options *options,
+                            struct prefill_matrix *matrix) {
+    moejit_layer *layers = NULL;
+    int num = 0;
+    if (!checkpoint_layers_list(options, "prefill", &layers, &num)) return false;
+    matrix->num_jobs = num * archs->num;
+    matrix->jobs = calloc((size_t)matrix->num_jobs, sizeof(*matrix->jobs));
+    for (int i = 0; matrix->jobs != NULL && i < matrix->num_jobs; i++) {
+        struct prefill_job *job = &matrix->jobs[i];
+        job->layer = layers[i / archs->num];
+        snprintf(job->arch, sizeof(job->arch), "%s", archs->texts[i % archs->num]);
+        snprintf(job->name, sizeof(job->name), "%s", options->checkpoint);
+    }
+    free(layers);
+    if (matrix->jobs == NULL) fprintf(stderr, "moejit prefill: no memory for %d layers\n", matrix->num_jobs);
+    return matrix->jobs != NULL;
+}
+
 bool prefill_matrix_create(const struct prefill_axes *axes, const struct layer_options *layer,
                            struct prefill_matrix *matrix) {
     const char *lists[NUM_AXES] = {
@@ -100,7 +121,12 @@ bool prefill_matrix_create(const struct prefill_axes *axes, const struct layer_o
         if (!split(axis_kinds[axis].name, lists[axis], &items[axis])) return false;
         if (axis == AXIS_MODEL) list_models(&items[axis]);
         if (items[axis].num > 0) num *= items[axis].num;
+        if (layer->checkpoint != NULL && axis != AXIS_ARCH && items[axis].num > 0) {
+            command_usage("prefill", "--%s does not go with --checkpoint, which says it", axis_kinds[axis].name);
+            return false;
+        }
     }
+    if (layer->checkpoint != NULL) return list_checkpoint(&items[AXIS_ARCH], layer, matrix);
     matrix->jobs = calloc((size_t)num, sizeof(*matrix->jobs));
     if (matrix->jobs == NULL) {
         fprintf(stderr, "moejit prefill: no memory for %d layers\n", num);
