@@ -3,6 +3,7 @@
 #include "activation.cuh"
 #include "bias.cuh"
 #include "nvfp4.cuh"
+#include "packed_layout.cuh"
 #include "row_order.cuh"
 #include "scheduler.cuh"
 
@@ -17,7 +18,7 @@ template <class Config, class Gemm> struct GateUpEpilogue {
     __device__ static float finish(float sum, float alpha, float token_weight, int expert, int source_row,
                                    const mj_gate_up_args &args)
     {
-        float scale = __fmul_rn(alpha, MJ_WEIGHT_UNIT);
+        float scale = __fmul_rn(alpha, weight_unit<Config>());
         if constexpr (Config::router_weight_on_input) scale = __fmul_rn(scale, token_weight);
         float bias = load_bias<Config::gate_up_bias_dtype>(args.bias, static_cast<int64_t>(expert) * rows + source_row);
         return __fmaf_rn(sum, scale, bias);

@@ -16,6 +16,8 @@ _Static_assert((int)MOEJIT_DTYPE_F32 == (int)MJ_DTYPE_F32, "");
 _Static_assert((int)MOEJIT_ROWS_UP_GATE == (int)MJ_ROWS_UP_GATE, "");
 _Static_assert((int)MOEJIT_ROWS_GATE_UP_ALTERNATING == (int)MJ_ROWS_GATE_UP_ALTERNATING, "");
 _Static_assert((int)MOEJIT_ROWS_INTERLEAVED_64 == (int)MJ_ROWS_INTERLEAVED_64, "");
+_Static_assert((int)MOEJIT_PACKED_LAYOUT_FRAGMENTS == (int)MJ_LAYOUT_FRAGMENTS, "");
+_Static_assert((int)MOEJIT_PACKED_LAYOUT_BLOCK_SCALED == (int)MJ_LAYOUT_BLOCK_SCALED, "");
 _Static_assert((int)MOEJIT_SCALES_128X4 == (int)MJ_SCALES_128X4, "");
 
 #define MAX_COLUMNS 65536 // products of two sizes and top_k then fit an int64 with room, and row blocks an int
@@ -73,6 +75,7 @@ static moejit_status check_enums(const moejit_layer *layer, struct mj_error *err
         {"per_expert_intermediate_scale", layer->per_expert_intermediate_scale, 0, 1},
         {"router_weight_on_input", layer->router_weight_on_input, 0, 1},
         {"sum", (int)layer->sum, 0, MOEJIT_SUM_BATCH_INVARIANT},
+        {"packed_layout", (int)layer->packed_layout, 0, MOEJIT_PACKED_LAYOUT_BLOCK_SCALED},
     };
     for (size_t i = 0; i < sizeof(enums) / sizeof(enums[0]); i++) {
         if (!in_range(enums[i].value, enums[i].low, enums[i].high)) {

@@ -14,18 +14,23 @@ struct mj_tile {
 };
 
 // Those of a family follow each other, narrow ones first.
-#define MJ_NUM_TILES 9
+#define MJ_NUM_TILES 14
 extern const struct mj_tile mj_tiles[MJ_NUM_TILES];
 
 // The family's tile for T tokens: the narrowest that holds the tokens of an average expert, or (Hopper) twice as many.
 int mj_tile_choose(const struct mj_problem *problem, moejit_family family, int num_tokens);
 
-// The family that serves an arch best, and whether it can run there.
-moejit_family mj_family_best(const char *arch);
+// The family that serves a layer best on an arch; whether one has its instructions there; the packed layout that one
+// reads.
+moejit_family mj_family_best(const struct mj_problem *problem, const char *arch);
 bool mj_family_runs_on(moejit_family family, const char *arch);
+enum mj_packed_layout mj_family_layout(moejit_family family);
+const char *mj_family_archs(moejit_family family); // that it runs on, for messages
+// The layout that a layer's weights have on an arch: as the layer says, or that of the best family.
+enum mj_packed_layout mj_packed_layout_choose(const struct mj_problem *problem, const char *arch);
 const char *mj_family_name(moejit_family family);
 
-// Dynamic shared memory of gate_up and down kernels, in bytes: what gemm_portable.cuh or gemm_hopper.cuh lays out.
+// Dynamic shared memory of gate_up and down kernels, in bytes: what gemm_<family>.cuh lays out.
 int mj_tile_shared_bytes(const struct mj_tile *tile, int num_local_experts);
 
 // At least as many tiles as any routing of T tokens can make; the grid is never larger.

@@ -31,10 +31,10 @@ struct wanted { // a kernel to prepare
 static int list_wanted(const struct moejit_plan *plan, struct wanted *list) {
     int num = 0;
     bool atomic = plan->problem.sum == MJ_SUM_ATOMIC;
-    list[num++] = (struct wanted){MJ_KERNEL_PACK, -1};
+    list[num++] = (struct wanted){mj_kernel_pack(plan->packed_layout), -1};
     list[num++] = (struct wanted){MJ_KERNEL_ROUTE, -1};
     if (plan->problem.layer.activation_format == MOEJIT_FORMAT_NVFP4)
-        list[num++] = (struct wanted){MJ_KERNEL_QUANTIZE, -1};
+        list[num++] = (struct wanted){mj_kernel_quantize(plan->family), -1};
     list[num++] = (struct wanted){atomic ? MJ_KERNEL_ZERO : MJ_KERNEL_COMBINE, -1};
     int last = mj_tile_choose(&plan->problem, plan->family, plan->max_num_tokens);
     for (int tile = 0; tile < MJ_NUM_TILES; tile++) {
@@ -76,11 +76,29 @@ static moejit_status check_options(const moejit_plan_options *options, struct mj
                             "plan has tile = %d, needs 0 (choose) or 1 to %d (see moejit_tile_name)", options->tile,
                             MJ_NUM_TILES);
     }
-    if ((int)options->family < MOEJIT_FAMILY_AUTO || options->family > MOEJIT_FAMILY_HOPPER) {
+    if ((int)options->family < MOEJIT_FAMILY_AUTO || options->family > MOEJIT_FAMILY_FP4) {
         return mj_error_set(error, MOEJIT_STATUS_INVALID_ARGUMENT,
-                            "plan has family = %d, needs 0 (choose), 1 (portable) or 2 (hopper)", (int)options->family);
+                            "plan has family = %d, needs 0 (choose), 1 (portable), 2 (hopper) or 3 (fp4)",
+                            (int)options->family);
     }
     return MOEJIT_STATUS_OK;
+}
+
+// Whether the family serves this layer, with weights as they are packed for it.
+static moejit_status check_family(struct moejit_plan *plan) {
+    struct mj_error *error = &plan->context->error;
+    const char *name = mj_family_name(plan->family);
+    if (plan->family == MOEJIT_FAMILY_FP4 && plan->problem.layer.activation_format != MOEJIT_FORMAT_NVFP4) {
+        return mj_error_set(error, MOEJIT_STATUS_UNSUPPORTED,
+                            "the %s family multiplies NVFP4 activations, the layer has bf16 ones", name);
+    }
+    plan->packed_layout = mj_packed_layout_choose(&plan->problem, plan->context->arch->name);
+    enum mj_packed_layout needed = mj_family_layout(plan->family);
+    if (plan->packed_layout == needed) return MOEJIT_STATUS_OK;
+    return mj_error_set(error, MOEJIT_STATUS_UNSUPPORTED,
+                        "the %s family reads packed layout %d, the layer's weights have %d on %s (packed_layout = %d)",
+                        name, (int)needed, (int)plan->packed_layout, plan->context->arch->name,
+                        (int)plan->problem.layer.packed_layout);
 }
 
 // The forced tile's family, the one asked for, or the best that the arch runs.
@@ -88,7 +106,7 @@ static moejit_status choose_family(struct moejit_plan *plan, const moejit_plan_o
     struct moejit_context *context = plan->context;
     const char *arch = context->arch->name;
     plan->forced_tile = options->tile - 1;
-    plan->family = options->family != MOEJIT_FAMILY_AUTO ? options->family : mj_family_best(arch);
+    plan->family = options->family != MOEJIT_FAMILY_AUTO ? options->family : mj_family_best(&plan->problem, arch);
     if (plan->forced_tile >= 0) plan->family = mj_tiles[plan->forced_tile].family;
     if (options->family != MOEJIT_FAMILY_AUTO && plan->family != options->family) {
         return mj_error_set(&context->error, MOEJIT_STATUS_INVALID_ARGUMENT,
@@ -97,10 +115,10 @@ static moejit_status choose_family(struct moejit_plan *plan, const moejit_plan_o
                             mj_family_name(plan->family));
     }
     if (!mj_family_runs_on(plan->family, arch)) {
-        return mj_error_set(&context->error, MOEJIT_STATUS_UNSUPPORTED,
-                            "the %s family does not run on %s, needs sm_90a", mj_family_name(plan->family), arch);
+        return mj_error_set(&context->error, MOEJIT_STATUS_UNSUPPORTED, "the %s family does not run on %s, needs %s",
+                            mj_family_name(plan->family), arch, mj_family_archs(plan->family));
     }
-    return MOEJIT_STATUS_OK;
+    return check_family(plan);
 }
 
 static moejit_status create(struct moejit_plan *plan, const moejit_layer *layer, const moejit_plan_options *given) {
@@ -115,7 +133,7 @@ static moejit_status create(struct moejit_plan *plan, const moejit_layer *layer,
     if (status != MOEJIT_STATUS_OK) return status;
     plan->max_num_tokens = options.max_num_tokens;
     size_t cap = options.partials_cap_bytes > 0 ? options.partials_cap_bytes : DEFAULT_PARTIALS_CAP;
-    mj_layout_workspace(&plan->problem, plan->max_num_tokens, cap, &plan->workspace);
+    mj_layout_workspace(&plan->problem, plan->packed_layout, plan->max_num_tokens, cap, &plan->workspace);
     struct mj_entered entered = {false};
     if (context->attached) status = mj_context_enter(context, &entered, &context->error);
     if (status == MOEJIT_STATUS_OK) status = prepare_kernels(plan, &options);

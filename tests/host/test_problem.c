@@ -129,13 +129,28 @@ static void tiles_follow_the_tokens_of_an_expert(void **state) {
 
 static void a_family_runs_where_its_instructions_are(void **state) {
     (void)state;
-    assert_int_equal(mj_family_best("sm_90a"), MOEJIT_FAMILY_HOPPER);
-    assert_int_equal(mj_family_best("sm_80"), MOEJIT_FAMILY_PORTABLE);
-    assert_int_equal(mj_family_best("sm_100a"), MOEJIT_FAMILY_PORTABLE);
+    struct mj_problem problem;
+    struct mj_error error;
+    moejit_layer layer = good_layer();
+    assert_int_equal(mj_problem_create(&problem, &layer, &error), MOEJIT_STATUS_OK);
+    assert_int_equal(mj_family_best(&problem, "sm_90a"), MOEJIT_FAMILY_HOPPER);
+    assert_int_equal(mj_family_best(&problem, "sm_80"), MOEJIT_FAMILY_PORTABLE);
+    assert_int_equal(mj_family_best(&problem, "sm_100a"), MOEJIT_FAMILY_PORTABLE);
+    assert_int_equal(mj_family_best(&problem, "sm_120a"), MOEJIT_FAMILY_PORTABLE);
+    assert_int_equal(mj_packed_layout_choose(&problem, "sm_120a"), MJ_LAYOUT_FRAGMENTS);
+    problem.layer.activation_format = MOEJIT_FORMAT_NVFP4;
+    assert_int_equal(mj_family_best(&problem, "sm_120a"), MOEJIT_FAMILY_FP4);
+    assert_int_equal(mj_family_best(&problem, "sm_121a"), MOEJIT_FAMILY_FP4);
+    assert_int_equal(mj_family_best(&problem, "sm_90a"), MOEJIT_FAMILY_HOPPER);
+    assert_int_equal(mj_packed_layout_choose(&problem, "sm_121a"), MJ_LAYOUT_BLOCK_SCALED);
+    problem.layer.packed_layout = MOEJIT_PACKED_LAYOUT_FRAGMENTS;
+    assert_int_equal(mj_family_best(&problem, "sm_120a"), MOEJIT_FAMILY_PORTABLE);
+    assert_int_equal(mj_packed_layout_choose(&problem, "sm_120a"), MJ_LAYOUT_FRAGMENTS);
     assert_true(mj_family_runs_on(MOEJIT_FAMILY_PORTABLE, "sm_90a"));
     assert_false(mj_family_runs_on(MOEJIT_FAMILY_HOPPER, "sm_120a"));
     for (int tile = 0; tile < MJ_NUM_TILES; tile++) {
-        assert_int_equal(moejit_tile_runs_on(tile, "sm_90a"), 1);
+        assert_int_equal(moejit_tile_runs_on(tile, "sm_90a"), mj_tiles[tile].family != MOEJIT_FAMILY_FP4);
+        assert_int_equal(moejit_tile_runs_on(tile, "sm_121a"), mj_tiles[tile].family != MOEJIT_FAMILY_HOPPER);
         assert_int_equal(moejit_tile_runs_on(tile, "sm_89"), mj_tiles[tile].family == MOEJIT_FAMILY_PORTABLE);
     }
     assert_int_equal(moejit_tile_runs_on(-1, "sm_90a"), 0);
@@ -151,12 +166,13 @@ static void the_ordered_workspace_keeps_its_cap(void **state) {
     moejit_layer layer = good_layer();
     layer.sum = MOEJIT_SUM_DETERMINISTIC;
     assert_int_equal(mj_problem_create(&problem, &layer, &error), MOEJIT_STATUS_OK);
-    mj_layout_workspace(&problem, 64, (size_t)1 << 30, &layout);
+    mj_layout_workspace(&problem, MJ_LAYOUT_FRAGMENTS, 64, (size_t)1 << 30, &layout);
     assert_int_equal(layout.partial_row_blocks, 4);
     assert_int_equal(layout.total - layout.partials, 64 * 2 * 256 * 4);
-    mj_layout_workspace(&problem, 64, 64 * 2 * 64 * 4 * 3, &layout); // three blocks: two, to end with a 128-row tile
+    mj_layout_workspace(&problem, MJ_LAYOUT_FRAGMENTS, 64, 64 * 2 * 64 * 4 * 3,
+                        &layout); // three blocks: two, to end with a 128-row tile
     assert_int_equal(layout.partial_row_blocks, 2);
-    mj_layout_workspace(&problem, 64, 1, &layout);
+    mj_layout_workspace(&problem, MJ_LAYOUT_FRAGMENTS, 64, 1, &layout);
     assert_int_equal(layout.partial_row_blocks, 1);
 }
 

@@ -360,7 +360,7 @@ static bool check_tokens(const char *list) {
 }
 
 static bool take(struct bench *bench, int option, const char *value) {
-    static const char *const families[] = {"auto", "portable", "hopper", NULL};
+    static const char *const families[] = {"auto", "portable", "hopper", "fp4", NULL};
     int choice = 0;
     switch (option) {
     case OPTION_FAMILY:
@@ -397,6 +397,7 @@ int command_bench(int argc, char **argv) {
     }
     if (optind < argc) return command_usage("bench", "\"%s\" is no option", argv[optind]);
     if (!layer_options_layer(&bench.options, "bench", &bench.layer)) return EXIT_USAGE;
+    bench.layer.packed_layout = layer_options_layout(bench.family, bench.tile);
     bool good = run(&bench);
     close_all(&bench);
     return good ? EXIT_GOOD : EXIT_UNAVAILABLE;

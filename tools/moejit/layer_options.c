@@ -3,6 +3,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "moe/tile.h"
+
 const char layer_options_help[] =
     "The layer:\n"
     "  --model NAME             deepseek-r1, kimi-k2, qwen3-235b-a22b, qwen3-30b-a3b, gpt-oss-120b, llama4-scout,\n"
@@ -148,4 +150,9 @@ void layer_options_shrink(moejit_layer *layer) {
     if (layer->top_k > layer->num_experts) layer->top_k = layer->num_experts;
     layer->local_expert_offset = 0;
     layer->num_local_experts = layer->num_experts;
+}
+
+moejit_packed_layout layer_options_layout(moejit_family family, int tile) {
+    if (tile > 0 && tile <= MJ_NUM_TILES) family = mj_tiles[tile - 1].family;
+    return family == MOEJIT_FAMILY_AUTO ? MOEJIT_PACKED_LAYOUT_AUTO : (moejit_packed_layout)mj_family_layout(family);
 }

@@ -32,6 +32,8 @@ void layer_options_init(struct layer_options *options);
 int layer_options_take(struct layer_options *options, const char *command, int option, const char *value);
 // The layer described; false, with the sentence printed, where that is not enough.
 bool layer_options_layer(const struct layer_options *options, const char *command, moejit_layer *layer);
+// The packed layout that a forced family, or a forced tile's, reads; AUTO where neither is forced.
+moejit_packed_layout layer_options_layout(moejit_family family, int tile);
 // Makes a model small enough for an emulator, keeping its features and odd sizes.
 void layer_options_shrink(moejit_layer *layer);
 
