@@ -13,25 +13,6 @@ template <class Config> struct GateUpFp4 {
 
     static_assert(Config::activation_format == MJ_FORMAT_NVFP4, "the tensor cores multiply NVFP4 by NVFP4");
 
-    // Staged channels to the intermediate's codes and scales, one block of 16 a thread.
-    __device__ static void store(const float *staging, const Tile &tile, int first_channel, const mj_gate_up_args &args)
-    {
-        constexpr int groups = tile_channels / 16;
-        float scale = args.intermediate_scale[tile.expert * args.intermediate_scale_stride];
-#pragma unroll 1
-        for (int i = static_cast<int>(threadIdx.x); i < tile.num_tokens * groups; i += Config::num_threads) {
-            int token = i / groups, local = i % groups * 16, channel = first_channel + local;
-            if (channel >= Config::intermediate) continue;
-            float h[16];
-            for (int c = 0; c < 16; c++) h[c] = staging[token * Gemm::staging_stride + local + c];
-            float sf = quantise_codes(h, scale);
-            int64_t row = tile.first_position + token;
-            uint8_t *codes = static_cast<uint8_t *>(args.intermediate) + row * MJ_ROW_CODE_BYTES(Config::intermediate);
-            *reinterpret_cast<uint2 *>(codes + channel / 2) = e2m1_codes(h);
-            args.intermediate_scales[row * MJ_ROW_SCALE_BYTES(Config::intermediate) + channel / 16] = e4m3_byte(sf);
-        }
-    }
-
     __device__ static void run(const mj_gate_up_args &args)
     {
         extern __shared__ __align__(128) char memory[];
@@ -54,7 +35,8 @@ template <class Config> struct GateUpFp4 {
             float *staging = reinterpret_cast<float *>(memory);
             Epilogue::stage(gemm, staging, tile, tile.row_tile * tile_channels, args);
             __syncthreads();
-            store(staging, tile, tile.row_tile * tile_channels, args);
+            Epilogue::template store_codes<tile_channels, Config::num_threads>(staging, tile, tile.row_tile * tile_channels,
+                                                                               static_cast<int>(threadIdx.x), args);
             __syncthreads(); // the next tile overwrites token_rows and the ring
         }
     }

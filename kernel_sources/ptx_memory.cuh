@@ -17,7 +17,7 @@ __device__ __forceinline__ void copy_async_16(uint32_t destination, const void *
                  : "memory");
 }
 
-// The first `bytes` of 16 or 8; zeros for the others. The smaller ones go by L1.
+// The first `bytes` of 16, 8 or 4; zeros for the others. The smaller ones go by L1.
 __device__ __forceinline__ void copy_async_16_part(uint32_t destination, const void *source, int bytes)
 {
     asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(destination),
@@ -28,6 +28,13 @@ __device__ __forceinline__ void copy_async_16_part(uint32_t destination, const v
 __device__ __forceinline__ void copy_async_8_part(uint32_t destination, const void *source, int bytes)
 {
     asm volatile("cp.async.ca.shared.global [%0], [%1], 8, %2;" ::"r"(destination), "l"(__cvta_generic_to_global(source)),
+                 "r"(bytes)
+                 : "memory");
+}
+
+__device__ __forceinline__ void copy_async_4_part(uint32_t destination, const void *source, int bytes)
+{
+    asm volatile("cp.async.ca.shared.global [%0], [%1], 4, %2;" ::"r"(destination), "l"(__cvta_generic_to_global(source)),
                  "r"(bytes)
                  : "memory");
 }
