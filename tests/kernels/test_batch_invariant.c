@@ -87,6 +87,16 @@ static void check_family(moejit_family family, moejit_format activations) {
     rig_destroy(&rig);
 }
 
+static void skip_unless_here(moejit_family family) {
+    moejit_context_options options;
+    moejit_context *context = NULL;
+    moejit_context_options_init(&options);
+    assert_int_equal(moejit_context_create(&options, &context, NULL, 0), MOEJIT_STATUS_OK);
+    bool here = mj_family_runs_on(family, moejit_context_arch(context));
+    moejit_context_destroy(context);
+    if (!here) skip();
+}
+
 static void rows_of_the_portable_family_keep_their_bits(void **state) {
     (void)state;
     check_family(MOEJIT_FAMILY_PORTABLE, MOEJIT_FORMAT_BF16);
@@ -94,13 +104,21 @@ static void rows_of_the_portable_family_keep_their_bits(void **state) {
 
 static void rows_of_the_hopper_family_keep_their_bits(void **state) {
     (void)state;
+    skip_unless_here(MOEJIT_FAMILY_HOPPER);
     check_family(MOEJIT_FAMILY_HOPPER, MOEJIT_FORMAT_BF16);
+}
+
+static void rows_of_the_fp4_family_keep_their_bits(void **state) {
+    (void)state;
+    skip_unless_here(MOEJIT_FAMILY_FP4);
+    check_family(MOEJIT_FAMILY_FP4, MOEJIT_FORMAT_NVFP4);
 }
 
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(rows_of_the_portable_family_keep_their_bits),
         cmocka_unit_test(rows_of_the_hopper_family_keep_their_bits),
+        cmocka_unit_test(rows_of_the_fp4_family_keep_their_bits),
     };
     return cmocka_run_group_tests(tests, open_gpu, close_gpu);
 }
