@@ -1,4 +1,4 @@
-// pack_fp4: a checkpoint's NVFP4 matrix to packed layout 2 of abi.h. One CTA a block of 128 rows, one thread a row.
+// pack_fp4: a checkpoint's NVFP4 matrix to the block-scaled layout of abi.h. One CTA a block of 128 rows, one thread a row.
 #pragma once
 #include "pack.cuh"
 

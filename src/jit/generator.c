@@ -37,7 +37,8 @@ static const char *const format_names[] = {"MJ_FORMAT_BF16", "MJ_FORMAT_NVFP4"};
 static const char *const dtype_names[] = {"MJ_DTYPE_NONE", "MJ_DTYPE_BF16", "MJ_DTYPE_F16", "MJ_DTYPE_F32"};
 static const char *const row_order_names[] = {"MJ_ROWS_GATE_UP", "MJ_ROWS_UP_GATE", "MJ_ROWS_GATE_UP_ALTERNATING",
                                               "MJ_ROWS_INTERLEAVED_64"};
-static const char *const layout_names[] = {NULL, "MJ_LAYOUT_FRAGMENTS", "MJ_LAYOUT_BLOCK_SCALED"};
+static const char *const layout_names[] = {
+    [MJ_LAYOUT_FRAGMENTS] = "MJ_LAYOUT_FRAGMENTS", [MJ_LAYOUT_BLOCK_SCALED] = "MJ_LAYOUT_BLOCK_SCALED"};
 static const char *const sum_names[] = {"MJ_SUM_ATOMIC", "MJ_SUM_ORDERED"};
 
 static void write_number(struct mj_text *unit, const char *name, int value) {

@@ -12,12 +12,11 @@ static size_t packed_bytes(enum mj_packed_layout packed, int rows, int columns) 
     return (size_t)mj_ceil_div(rows, MJ_BLOCK_ROWS) * (size_t)mj_ceil_div(columns, MJ_BLOCK_COLUMNS) * MJ_BLOCK_BYTES;
 }
 
-void mj_layout_weights(const struct mj_problem *problem, enum mj_packed_layout packed,
-                       struct mj_weights_layout *layout) {
+void mj_layout_weights(const struct mj_problem *problem, struct mj_weights_layout *layout) {
     const moejit_layer *layer = &problem->layer;
     size_t experts = (size_t)layer->num_local_experts;
-    layout->gate_up_expert = packed_bytes(packed, problem->gate_up_rows, layer->hidden);
-    layout->down_expert = packed_bytes(packed, layer->hidden, layer->intermediate);
+    layout->gate_up_expert = packed_bytes(problem->packed_layout, problem->gate_up_rows, layer->hidden);
+    layout->down_expert = packed_bytes(problem->packed_layout, layer->hidden, layer->intermediate);
     layout->down = align(experts * layout->gate_up_expert);
     layout->invalid_scales = layout->down + align(experts * layout->down_expert);
     layout->total = layout->invalid_scales + MJ_MEMORY_ALIGNMENT;
@@ -33,8 +32,8 @@ static void place_rows(enum mj_packed_layout packed, size_t rows, int columns, s
     if (codes) *next += align(rows * (size_t)MJ_ROW_SCALE_BYTES(columns));
 }
 
-void mj_layout_workspace(const struct mj_problem *problem, enum mj_packed_layout packed, int max_num_tokens,
-                         size_t partials_cap, struct mj_workspace_layout *layout) {
+void mj_layout_workspace(const struct mj_problem *problem, int max_num_tokens, size_t partials_cap,
+                         struct mj_workspace_layout *layout) {
     const moejit_layer *layer = &problem->layer;
     size_t pairs = (size_t)max_num_tokens * (size_t)layer->top_k, next = 0;
     layout->expert_offsets = next;
@@ -42,8 +41,9 @@ void mj_layout_workspace(const struct mj_problem *problem, enum mj_packed_layout
     layout->sorted_pairs = next;
     next += align(pairs * sizeof(int32_t));
     size_t x_rows = layer->activation_format == MOEJIT_FORMAT_NVFP4 ? (size_t)max_num_tokens : 0;
-    place_rows(packed, x_rows, layer->hidden, &next, &layout->x_values, &layout->x_value_scales);
-    place_rows(packed, pairs, layer->intermediate, &next, &layout->intermediate, &layout->intermediate_scales);
+    place_rows(problem->packed_layout, x_rows, layer->hidden, &next, &layout->x_values, &layout->x_value_scales);
+    place_rows(problem->packed_layout, pairs, layer->intermediate, &next, &layout->intermediate,
+               &layout->intermediate_scales);
     layout->partials = next;
     layout->partial_row_blocks = 0;
     if (problem->sum == MJ_SUM_ORDERED) {

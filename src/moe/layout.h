@@ -19,11 +19,10 @@ struct mj_workspace_layout { // byte offsets of what a layer keeps between its k
     size_t total;
 };
 
-void mj_layout_weights(const struct mj_problem *problem, enum mj_packed_layout packed,
-                       struct mj_weights_layout *layout);
-// packed: with block-scaled weights go activations in NVFP4, else they are bf16.
+void mj_layout_weights(const struct mj_problem *problem, struct mj_weights_layout *layout);
+// With block-scaled weights go activations in NVFP4, else they are bf16.
 // partials_cap: most bytes that partials may take; at least one block of columns is always given.
-void mj_layout_workspace(const struct mj_problem *problem, enum mj_packed_layout packed, int max_num_tokens,
-                         size_t partials_cap, struct mj_workspace_layout *layout);
+void mj_layout_workspace(const struct mj_problem *problem, int max_num_tokens, size_t partials_cap,
+                         struct mj_workspace_layout *layout);
 
 #endif

@@ -16,8 +16,6 @@ _Static_assert((int)MOEJIT_DTYPE_F32 == (int)MJ_DTYPE_F32, "");
 _Static_assert((int)MOEJIT_ROWS_UP_GATE == (int)MJ_ROWS_UP_GATE, "");
 _Static_assert((int)MOEJIT_ROWS_GATE_UP_ALTERNATING == (int)MJ_ROWS_GATE_UP_ALTERNATING, "");
 _Static_assert((int)MOEJIT_ROWS_INTERLEAVED_64 == (int)MJ_ROWS_INTERLEAVED_64, "");
-_Static_assert((int)MOEJIT_PACKED_LAYOUT_FRAGMENTS == (int)MJ_LAYOUT_FRAGMENTS, "");
-_Static_assert((int)MOEJIT_PACKED_LAYOUT_BLOCK_SCALED == (int)MJ_LAYOUT_BLOCK_SCALED, "");
 _Static_assert((int)MOEJIT_SCALES_128X4 == (int)MJ_SCALES_128X4, "");
 
 #define MAX_COLUMNS 65536 // products of two sizes and top_k then fit an int64 with room, and row blocks an int
@@ -151,6 +149,7 @@ moejit_status mj_problem_create(struct mj_problem *problem, const moejit_layer *
     if (status == MOEJIT_STATUS_OK) status = check_combinations(layer, error);
     if (status != MOEJIT_STATUS_OK) return status;
     problem->gated = layer->activation != MOEJIT_ACTIVATION_RELU2;
+    problem->packed_layout = MJ_LAYOUT_FRAGMENTS;
     problem->gate_up_rows = layer->intermediate * (problem->gated ? 2 : 1);
     // Every tile of a family walks K in the same order, 16 at a time, and none splits it: so the ordered sum serves
     // both.

@@ -60,17 +60,27 @@ enum mj_packed_layout mj_family_layout(moejit_family family) {
     return family == MOEJIT_FAMILY_FP4 ? MJ_LAYOUT_BLOCK_SCALED : MJ_LAYOUT_FRAGMENTS;
 }
 
-moejit_family mj_family_best(const struct mj_problem *problem, const char *arch) {
-    bool scaled = problem->layer.activation_format == MOEJIT_FORMAT_NVFP4 &&
-                  problem->layer.packed_layout != MOEJIT_PACKED_LAYOUT_FRAGMENTS;
-    if (scaled && mj_family_runs_on(MOEJIT_FAMILY_FP4, arch)) return MOEJIT_FAMILY_FP4;
+moejit_family mj_family_best(const char *arch) {
     return mj_family_runs_on(MOEJIT_FAMILY_HOPPER, arch) ? MOEJIT_FAMILY_HOPPER : MOEJIT_FAMILY_PORTABLE;
 }
 
+moejit_family mj_family_choose(const struct mj_problem *problem, const char *arch) {
+    const moejit_layer *layer = &problem->layer;
+    bool scaled =
+        layer->activation_format == MOEJIT_FORMAT_NVFP4 && layer->packed_layout != MOEJIT_PACKED_LAYOUT_FRAGMENTS;
+    return scaled && mj_family_runs_on(MOEJIT_FAMILY_FP4, arch) ? MOEJIT_FAMILY_FP4 : mj_family_best(arch);
+}
+
 enum mj_packed_layout mj_packed_layout_choose(const struct mj_problem *problem, const char *arch) {
-    moejit_packed_layout asked = problem->layer.packed_layout;
-    if (asked != MOEJIT_PACKED_LAYOUT_AUTO) return (enum mj_packed_layout)asked;
-    return mj_family_layout(mj_family_best(problem, arch));
+    switch (problem->layer.packed_layout) {
+    case MOEJIT_PACKED_LAYOUT_FRAGMENTS: return MJ_LAYOUT_FRAGMENTS;
+    case MOEJIT_PACKED_LAYOUT_BLOCK_SCALED: return MJ_LAYOUT_BLOCK_SCALED;
+    default: return mj_family_layout(mj_family_choose(problem, arch));
+    }
+}
+
+const char *mj_packed_layout_name(enum mj_packed_layout layout) {
+    return layout == MJ_LAYOUT_BLOCK_SCALED ? "block-scaled" : "fragments";
 }
 
 const char *mj_family_name(moejit_family family) {

@@ -321,7 +321,7 @@ static void expand_row(const uint8_t *codes, const uint8_t *scales, int count, u
 static CUresult scatter_intermediate(const struct call *call, int32_t *pairs, uint8_t *rows, uint16_t *out) {
     const moejit_layer *layer = &call->plan->problem.layer;
     const struct mj_workspace_layout *workspace = &call->plan->workspace;
-    bool codes = call->plan->packed_layout == MJ_LAYOUT_BLOCK_SCALED;
+    bool codes = call->plan->problem.packed_layout == MJ_LAYOUT_BLOCK_SCALED;
     int32_t num_rows = 0;
     size_t row_elements = (size_t)layer->intermediate;
     size_t row_bytes = codes ? (size_t)MJ_ROW_CODE_BYTES(layer->intermediate) : row_elements * sizeof(uint16_t);

@@ -13,12 +13,28 @@ void moejit_plan_options_init(moejit_plan_options *options) {
     options->struct_size = sizeof(*options);
 }
 
+// Whether the family reads weights as they are packed for the layer.
+static moejit_status check_layout(const struct mj_problem *problem, moejit_family family, const char *arch,
+                                  struct mj_error *error) {
+    enum mj_packed_layout needed = mj_family_layout(family), packed = problem->packed_layout;
+    if (packed == needed) return MOEJIT_STATUS_OK;
+    return mj_error_set(error, MOEJIT_STATUS_UNSUPPORTED,
+                        "the %s family reads the %s layout, the layer's weights are packed as %s on %s "
+                        "(packed_layout = %d)",
+                        mj_family_name(family), mj_packed_layout_name(needed), mj_packed_layout_name(packed), arch,
+                        (int)problem->layer.packed_layout);
+}
+
 moejit_status moejit_layer_supported(const moejit_layer *layer, const char *arch, char *reason, size_t reason_bytes) {
     struct mj_error error = {0};
     struct mj_problem problem;
     moejit_status status = mj_problem_create(&problem, layer, &error);
     if (status == MOEJIT_STATUS_OK && arch != NULL && mj_arch_find(arch) == NULL)
         status = mj_arch_unknown(arch, &error);
+    if (status == MOEJIT_STATUS_OK && arch != NULL) {
+        problem.packed_layout = mj_packed_layout_choose(&problem, arch);
+        status = check_layout(&problem, mj_family_choose(&problem, arch), arch, &error);
+    }
     mj_error_copy(&error, reason, reason_bytes);
     return status;
 }
@@ -31,7 +47,7 @@ struct wanted { // a kernel to prepare
 static int list_wanted(const struct moejit_plan *plan, struct wanted *list) {
     int num = 0;
     bool atomic = plan->problem.sum == MJ_SUM_ATOMIC;
-    list[num++] = (struct wanted){mj_kernel_pack(plan->packed_layout), -1};
+    list[num++] = (struct wanted){mj_kernel_pack(plan->problem.packed_layout), -1};
     list[num++] = (struct wanted){MJ_KERNEL_ROUTE, -1};
     if (plan->problem.layer.activation_format == MOEJIT_FORMAT_NVFP4)
         list[num++] = (struct wanted){mj_kernel_quantize(plan->family), -1};
@@ -86,19 +102,15 @@ static moejit_status check_options(const moejit_plan_options *options, struct mj
 
 // Whether the family serves this layer, with weights as they are packed for it.
 static moejit_status check_family(struct moejit_plan *plan) {
+    const char *arch = plan->context->arch->name;
     struct mj_error *error = &plan->context->error;
-    const char *name = mj_family_name(plan->family);
     if (plan->family == MOEJIT_FAMILY_FP4 && plan->problem.layer.activation_format != MOEJIT_FORMAT_NVFP4) {
         return mj_error_set(error, MOEJIT_STATUS_UNSUPPORTED,
-                            "the %s family multiplies NVFP4 activations, the layer has bf16 ones", name);
+                            "the %s family multiplies NVFP4 activations, the layer has bf16 ones",
+                            mj_family_name(plan->family));
     }
-    plan->packed_layout = mj_packed_layout_choose(&plan->problem, plan->context->arch->name);
-    enum mj_packed_layout needed = mj_family_layout(plan->family);
-    if (plan->packed_layout == needed) return MOEJIT_STATUS_OK;
-    return mj_error_set(error, MOEJIT_STATUS_UNSUPPORTED,
-                        "the %s family reads packed layout %d, the layer's weights have %d on %s (packed_layout = %d)",
-                        name, (int)needed, (int)plan->packed_layout, plan->context->arch->name,
-                        (int)plan->problem.layer.packed_layout);
+    plan->problem.packed_layout = mj_packed_layout_choose(&plan->problem, arch);
+    return check_layout(&plan->problem, plan->family, arch, error);
 }
 
 // The forced tile's family, the one asked for, or the best that the arch runs.
@@ -106,7 +118,7 @@ static moejit_status choose_family(struct moejit_plan *plan, const moejit_plan_o
     struct moejit_context *context = plan->context;
     const char *arch = context->arch->name;
     plan->forced_tile = options->tile - 1;
-    plan->family = options->family != MOEJIT_FAMILY_AUTO ? options->family : mj_family_best(&plan->problem, arch);
+    plan->family = options->family != MOEJIT_FAMILY_AUTO ? options->family : mj_family_choose(&plan->problem, arch);
     if (plan->forced_tile >= 0) plan->family = mj_tiles[plan->forced_tile].family;
     if (options->family != MOEJIT_FAMILY_AUTO && plan->family != options->family) {
         return mj_error_set(&context->error, MOEJIT_STATUS_INVALID_ARGUMENT,
@@ -133,7 +145,7 @@ static moejit_status create(struct moejit_plan *plan, const moejit_layer *layer,
     if (status != MOEJIT_STATUS_OK) return status;
     plan->max_num_tokens = options.max_num_tokens;
     size_t cap = options.partials_cap_bytes > 0 ? options.partials_cap_bytes : DEFAULT_PARTIALS_CAP;
-    mj_layout_workspace(&plan->problem, plan->packed_layout, plan->max_num_tokens, cap, &plan->workspace);
+    mj_layout_workspace(&plan->problem, plan->max_num_tokens, cap, &plan->workspace);
     struct mj_entered entered = {false};
     if (context->attached) status = mj_context_enter(context, &entered, &context->error);
     if (status == MOEJIT_STATUS_OK) status = prepare_kernels(plan, &options);

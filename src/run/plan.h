@@ -12,7 +12,6 @@ struct moejit_plan {
     int max_num_tokens;
     moejit_family family; // never AUTO
     int forced_tile;      // -1: none
-    enum mj_packed_layout packed_layout;
     struct mj_workspace_layout workspace;
     struct mj_loaded_kernel kernels[MJ_MAX_PLAN_KERNELS];
     int num_kernels;

@@ -7,7 +7,6 @@
 struct moejit_weights {
     struct moejit_context *context;
     struct mj_problem problem;
-    enum mj_packed_layout packed_layout;
     struct mj_weights_layout layout;
     struct mj_loaded_kernel pack;
     unsigned char *memory; // device, the caller's

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "forward_rig.h"
+#include "layer_options.h"
 #include "moe/tile.h"
 
 #define TOKENS 70
@@ -73,7 +74,7 @@ static void check_family(moejit_family family, moejit_format activations) {
     moejit_layer layer = make_layer(MOEJIT_SUM_BATCH_INVARIANT);
     struct rig rig;
     layer.activation_format = activations;
-    layer.packed_layout = (moejit_packed_layout)mj_family_layout(family);
+    layer.packed_layout = layer_options_layout(family, 0);
     make_rig(&rig, &layer, family);
     moejit_forward_args args = rig.args;
     run_part(&rig, &args, 0, TOKENS, whole);

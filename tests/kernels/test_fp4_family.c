@@ -184,20 +184,21 @@ static void what_does_not_fit_is_refused(void **state) {
     moejit_layer layer = make_layer(MOEJIT_PACKED_LAYOUT_AUTO), fragments = make_layer(MOEJIT_PACKED_LAYOUT_FRAGMENTS);
     make_rig(&rig, &layer, false);
     make_rig(&other, &fragments, false);
-    assert_no_plan(
-        rig.context, &layer, MOEJIT_FAMILY_PORTABLE,
-        "the portable family reads packed layout 1, the layer's weights have 2 on sm_120a (packed_layout = 0)");
+    assert_no_plan(rig.context, &layer, MOEJIT_FAMILY_PORTABLE,
+                   "the portable family reads the fragments layout, the layer's weights are packed as block-scaled on "
+                   "sm_120a (packed_layout = 0)");
     assert_no_plan(rig.context, &fragments, MOEJIT_FAMILY_FP4,
-                   "the fp4 family reads packed layout 2, the layer's weights have 1 on sm_120a (packed_layout = 1)");
+                   "the fp4 family reads the block-scaled layout, the layer's weights are packed as fragments on "
+                   "sm_120a (packed_layout = 1)");
     assert_no_plan(rig.context, &layer, MOEJIT_FAMILY_HOPPER,
                    "the hopper family does not run on sm_120a, needs sm_90a");
     layer.activation_format = MOEJIT_FORMAT_BF16;
     assert_no_plan(rig.context, &layer, MOEJIT_FAMILY_FP4,
                    "the fp4 family multiplies NVFP4 activations, the layer has bf16 ones");
     layer.packed_layout = MOEJIT_PACKED_LAYOUT_BLOCK_SCALED;
-    assert_no_plan(
-        rig.context, &layer, MOEJIT_FAMILY_AUTO,
-        "the portable family reads packed layout 1, the layer's weights have 2 on sm_120a (packed_layout = 2)");
+    assert_no_plan(rig.context, &layer, MOEJIT_FAMILY_AUTO,
+                   "the portable family reads the fragments layout, the layer's weights are packed as block-scaled on "
+                   "sm_120a (packed_layout = 2)");
     moejit_weights *weights = NULL; // of the other layout, in the same context
     size_t bytes = 0;
     assert_int_equal(moejit_weights_bytes(rig.context, &fragments, &bytes), MOEJIT_STATUS_OK);
@@ -205,7 +206,8 @@ static void what_does_not_fit_is_refused(void **state) {
     assert_int_equal(moejit_weights_create(rig.context, &fragments, memory, bytes, &weights), MOEJIT_STATUS_OK);
     assert_int_equal(moejit_forward(rig.plan, weights, &rig.args, rig.executor, rig.stream),
                      MOEJIT_STATUS_INVALID_ARGUMENT);
-    assert_non_null(strstr(moejit_executor_error(rig.executor), "weights has packed layout = 1, needs the plan's 2"));
+    assert_non_null(strstr(moejit_executor_error(rig.executor),
+                           "weights are packed as fragments, the plan's kernels read block-scaled"));
     moejit_weights_destroy(weights);
     gpu_free(&gpu, memory);
     rig_destroy(&other);

@@ -13,6 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "layer_options.h"
 #include "layer_run.h"
 #include "moe/tile.h"
 #include "pairwise.h"
@@ -90,7 +91,7 @@ static void choose_tile(int level, moejit_family family, struct layer_case *what
     while (first + count < MJ_NUM_TILES && mj_tiles[first + count].family == family) count++;
     what->family = family;
     what->tile = level == 0 ? 0 : first + 1 + (level - 1) % count;
-    what->layer.packed_layout = (moejit_packed_layout)mj_family_layout(family);
+    what->layer.packed_layout = layer_options_layout(family, 0);
 }
 
 static void fill_case(const int *row, int number, moejit_family family, struct layer_case *what) {

@@ -154,5 +154,6 @@ void layer_options_shrink(moejit_layer *layer) {
 
 moejit_packed_layout layer_options_layout(moejit_family family, int tile) {
     if (tile > 0 && tile <= MJ_NUM_TILES) family = mj_tiles[tile - 1].family;
-    return family == MOEJIT_FAMILY_AUTO ? MOEJIT_PACKED_LAYOUT_AUTO : (moejit_packed_layout)mj_family_layout(family);
+    if (family == MOEJIT_FAMILY_AUTO) return MOEJIT_PACKED_LAYOUT_AUTO;
+    return family == MOEJIT_FAMILY_FP4 ? MOEJIT_PACKED_LAYOUT_BLOCK_SCALED : MOEJIT_PACKED_LAYOUT_FRAGMENTS;
 }
