@@ -36,6 +36,7 @@ template <class Config> struct GemmFp4 {
     static_assert(k_blocks == 2, "a stage has 64 bytes of a token's codes and 8 of its scales");
     static_assert(row_tiles * warps_on_rows * 16 == block_rows && row_tiles <= 2, "warps share the rows evenly, in one half");
     static_assert(token_tiles * warps_on_tokens * 8 == block_tokens, "warps share the tokens evenly");
+    static_assert(num_threads == row_blocks * 128 && num_threads >= block_tokens, "a thread copies 16 bytes of each packed block");
     static_assert(num_stages >= 2, "a ring needs two stages");
 
     // Dynamic shared memory: the ring (later the staged results), then this, then first_tile[num_experts + 1].
@@ -46,6 +47,43 @@ template <class Config> struct GemmFp4 {
     };
 
     float sums[row_tiles][token_tiles][4];
+
+    template <int reduced>
+    static constexpr int column_blocks = (reduced + MJ_SCALED_BLOCK_COLUMNS - 1) / MJ_SCALED_BLOCK_COLUMNS;
+
+    // What this thread copies of each stage: of every packed block 16 bytes of codes, of one 8 bytes of scales; pieces of tokens' rows.
+    // Sources are those of the first stage; null where there is nothing.
+    static constexpr int pieces = token_row_bytes / 16, token_copies = (block_tokens * pieces + num_threads - 1) / num_threads;
+    struct Copies {
+        const uint8_t *codes, *scales, *token_codes[token_copies], *token_scales;
+    };
+
+    __device__ __forceinline__ static int thread() { return static_cast<int>(threadIdx.x); }
+
+    template <int reduced>
+    __device__ __forceinline__ static Copies copies_of(const Shared &shared, const uint8_t *weights, QuantisedRows tokens,
+                                                       int first_row_block, int num_row_blocks)
+    {
+        constexpr int64_t row_bytes = static_cast<int64_t>(column_blocks<reduced>) * MJ_SCALED_BLOCK_BYTES;
+        Copies copies{};
+        int row_block = first_row_block + thread() / 128;
+        if (row_block < num_row_blocks) {
+            copies.codes = weights + row_block / 2 * row_bytes + row_block % 2 * half_code_bytes + thread() % 128 * 16;
+        }
+        row_block = first_row_block + thread() / 64;
+        if (thread() < row_blocks * 64 && row_block < num_row_blocks && thread() / 32 % 2 < column_blocks<reduced>) {
+            copies.scales = weights + row_block / 2 * row_bytes + thread() / 32 % 2 * MJ_SCALED_BLOCK_BYTES +
+                            MJ_SCALED_BLOCK_CODE_BYTES + thread() % 32 * 16 + row_block % 2 * 8;
+        }
+#pragma unroll
+        for (int i = 0; i < token_copies; i++) {
+            int token = (thread() + i * num_threads) / pieces, row = token < block_tokens ? shared.token_rows[token] : -1;
+            if (row >= 0) copies.token_codes[i] = tokens.codes + static_cast<int64_t>(row) * MJ_ROW_CODE_BYTES(reduced) + thread() % pieces * 16;
+        }
+        int row = thread() < block_tokens ? shared.token_rows[thread()] : -1;
+        if (row >= 0) copies.token_scales = tokens.scales + static_cast<int64_t>(row) * MJ_ROW_SCALE_BYTES(reduced);
+        return copies;
+    }
 
     // `reduced` columns of 64-row blocks first_row_block and up of the matrix at `weights`, which has num_row_blocks.
     template <int reduced>
@@ -59,10 +97,11 @@ template <class Config> struct GemmFp4 {
                 for (int i = 0; i < 4; i++) sums[m][n][i] = 0.0f;
             }
         }
+        Copies copies = copies_of<reduced>(shared, weights, tokens, first_row_block, num_row_blocks);
         auto fill = [&](int stage, int step) {
             if (step < num_steps) {
-                fill_weights<reduced>(base + stage * stage_bytes, weights, first_row_block, num_row_blocks, step);
-                fill_tokens<reduced>(base + stage * stage_bytes, shared, tokens, step);
+                fill_weights<reduced>(base + stage * stage_bytes, copies, weights, step);
+                fill_tokens<reduced>(base + stage * stage_bytes, copies, weights, step);
             }
             copy_async_commit(); // a group always, so that waits can count groups
         };
@@ -80,54 +119,55 @@ template <class Config> struct GemmFp4 {
         __syncthreads(); // the ring is free for the epilogue
     }
 
-    // Halves of packed blocks, [k block][row block]: 2048 bytes of codes, then for row i of 32 the scales of rows i and i + 32.
+    // Halves of packed blocks, [k block][row block]: 2048 bytes of codes, then for row i of 32 the scales of rows i and i + 32. What is
+    // beyond the matrix becomes zeros; the address must be a good one even where nothing is read.
     template <int reduced>
-    __device__ __forceinline__ static void fill_weights(uint32_t stage, const uint8_t *weights, int first_row_block,
-                                                        int num_row_blocks, int step)
+    __device__ __forceinline__ static void fill_weights(uint32_t stage, const Copies &copies, const uint8_t *good, int step)
     {
-        constexpr int column_blocks = (reduced + MJ_SCALED_BLOCK_COLUMNS - 1) / MJ_SCALED_BLOCK_COLUMNS;
-        constexpr int code_copies = half_code_bytes / 16, scale_copies = half_scale_bytes / 8;
-        constexpr int copies = code_copies + scale_copies, all = k_blocks * row_blocks * copies;
-#pragma unroll 1
-        for (int i = static_cast<int>(threadIdx.x); i < all; i += num_threads) {
-            int half = i / copies, copy = i % copies; // threads of a warp stay within codes or within scales: both are 32s
-            int column_block = step * k_blocks + half / row_blocks, row_block = first_row_block + half % row_blocks;
-            bool valid = row_block < num_row_blocks && column_block < column_blocks;
-            // The address must be a good one even where nothing is read.
-            int64_t block = valid ? static_cast<int64_t>(row_block / 2) * column_blocks + column_block : 0;
-            const uint8_t *source = weights + block * MJ_SCALED_BLOCK_BYTES;
-            uint32_t destination = stage + half * half_bytes;
-            if (copy < code_copies) {
-                copy_async_16(destination + copy * 16, source + row_block % 2 * half_code_bytes + copy * 16, valid);
-            } else {
-                int row = copy - code_copies;
-                copy_async_8_part(destination + half_code_bytes + row * 8,
-                                  source + MJ_SCALED_BLOCK_CODE_BYTES + row * 16 + row_block % 2 * 8, valid ? 8 : 0);
-            }
+        int64_t offset = static_cast<int64_t>(step) * k_blocks * MJ_SCALED_BLOCK_BYTES;
+#pragma unroll
+        for (int k = 0; k < k_blocks; k++) {
+            bool valid = copies.codes != nullptr && inside<reduced>(step * k_blocks + k);
+            uint32_t half = stage + (k * row_blocks + thread() / 128) * half_bytes;
+            copy_async_16(half + thread() % 128 * 16, valid ? copies.codes + offset + k * MJ_SCALED_BLOCK_BYTES : good, valid);
+        }
+        if (thread() < row_blocks * 64) {
+            int k = thread() / 32 % 2;
+            bool valid = copies.scales != nullptr && inside<reduced>(step * k_blocks + k);
+            uint32_t half = stage + (k * row_blocks + thread() / 64) * half_bytes;
+            copy_async_8_part(half + half_code_bytes + thread() % 32 * 8, valid ? copies.scales + offset : good, valid ? 8 : 0);
         }
     }
 
-    template <int reduced>
-    __device__ __forceinline__ static void fill_tokens(uint32_t stage, const Shared &shared, QuantisedRows tokens, int step)
+    template <int reduced> __device__ __forceinline__ static bool inside(int column_block)
     {
-        constexpr int copies = token_row_bytes / 16 + 1; // of a token: its codes, and its scales
-        int left = reduced - step * Config::block_k;
-#pragma unroll 1
-        for (int i = static_cast<int>(threadIdx.x); i < block_tokens * (copies - 1); i += num_threads) {
-            int token = i / (copies - 1), chunk = i % (copies - 1), row = shared.token_rows[token];
-            int bytes = row < 0 ? 0 : clamp(left / 2 - chunk * 16, 16);
-            int64_t offset = static_cast<int64_t>(row) * MJ_ROW_CODE_BYTES(reduced) + step * token_row_bytes + chunk * 16;
-            copy_async_16_part(stage + weight_bytes + token_offset(token, chunk), tokens.codes + (bytes > 0 ? offset : 0), bytes);
+        return column_blocks<reduced> % k_blocks == 0 || column_block < column_blocks<reduced>;
+    }
+
+    template <int reduced>
+    __device__ __forceinline__ static void fill_tokens(uint32_t stage, const Copies &copies, const uint8_t *good, int step)
+    {
+        int left = reduced - step * Config::block_k, piece = thread() % pieces;
+#pragma unroll
+        for (int i = 0; i < token_copies; i++) {
+            int token = (thread() + i * num_threads) / pieces;
+            if (token >= block_tokens) break;
+            int bytes = copies.token_codes[i] == nullptr ? 0 : present<reduced>(left / 2 - piece * 16, 16);
+            copy_async_16_part(stage + weight_bytes + token_offset(token, piece),
+                               bytes > 0 ? copies.token_codes[i] + step * token_row_bytes : good, bytes);
         }
-#pragma unroll 1
-        for (int token = static_cast<int>(threadIdx.x); token < block_tokens; token += num_threads) {
-            int row = shared.token_rows[token], bytes = row < 0 ? 0 : clamp(left / 16, token_scale_bytes);
-            int64_t offset = static_cast<int64_t>(row) * MJ_ROW_SCALE_BYTES(reduced) + step * token_scale_bytes;
-            copy_async_8_part(stage + token_scales_at + token * token_scale_bytes, tokens.scales + (bytes > 0 ? offset : 0), bytes);
+        if (thread() < block_tokens) {
+            int bytes = copies.token_scales == nullptr ? 0 : present<reduced>(left / 16, token_scale_bytes);
+            copy_async_8_part(stage + token_scales_at + thread() * token_scale_bytes,
+                              bytes > 0 ? copies.token_scales + step * token_scale_bytes : good, bytes);
         }
     }
 
-    __device__ __forceinline__ static int clamp(int value, int high) { return value < 0 ? 0 : (value > high ? high : value); }
+    // Of `whole` bytes those before the row's end, which is `left` bytes away.
+    template <int reduced> __device__ __forceinline__ static int present(int left, int whole)
+    {
+        return reduced % Config::block_k == 0 || left > whole ? whole : (left < 0 ? 0 : left);
+    }
 
     // 16-byte chunks of a token's row are permuted by the row, so that eight rows of one column meet eight bank groups.
     __device__ __forceinline__ static int token_offset(int token, int chunk)
