@@ -118,12 +118,19 @@ static bool take_kernel(struct run_options *options, const char *symbol) {
     int stem = 0;
     while (stems[stem] != NULL && strncmp(symbol, stems[stem], strlen(stems[stem])) != 0) stem++;
     const char *rest = stems[stem] != NULL ? symbol + strlen(stems[stem]) : symbol;
+    bool fp4 = stems[stem] != NULL && (strncmp(rest, "fp4_", 4) == 0 || strcmp(rest, "_fp4") == 0);
+    if (fp4) options->layer.activation_format = MOEJIT_FORMAT_NVFP4;
+    if (fp4 && (stem == 0 || stem == 2)) {
+        options->what.family = MOEJIT_FAMILY_FP4;
+        return true;
+    }
     if (stems[stem] == NULL || (stem < 5 && *rest != '\0')) {
         command_usage("run", "--kernel is \"%s\", needs \"all\" or a symbol that 'moejit inspect' lists", symbol);
         return false;
     }
     if (stem >= 5) return take_tile(rest, &options->what.tile);
-    if (stem == 2) options->layer.activation_format = MOEJIT_FORMAT_NVFP4;
+    if (stem == 2)
+        options->layer.activation_format = MOEJIT_FORMAT_NVFP4, options->what.family = MOEJIT_FAMILY_PORTABLE;
     if (stem == 3) options->layer.sum = MOEJIT_SUM_ATOMIC, options->what.live_tokens = 1 << 16;
     if (stem == 4) options->layer.sum = MOEJIT_SUM_DETERMINISTIC;
     return true;
