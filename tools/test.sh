@@ -5,7 +5,7 @@
 #
 # quick    host tests and a few layers on the emulator: under a minute once built
 # full     the rest of the kernels' numerics, sanitizer builds, clang, every kernel for every arch
-# nightly  full, and a thousand random layers of the covering table's factors on sm_80 and sm_90a
+# nightly  full, and a thousand random layers of the covering table's factors on sm_80, sm_90a and sm_120a
 #
 # Exit status 0 if all passed.
 set -euo pipefail
@@ -64,6 +64,7 @@ if [ "$tier" = nightly ]; then
     export MOEJIT_CUDA_LIBRARY="$root/build/emulator/libcuda.so.1"
     step random-sm_90a env MOEJIT_EMULATOR_ARCH=sm_90a "$root/build/bin/test_kernels" 0 2 random
     step random-sm_80 env MOEJIT_EMULATOR_ARCH=sm_80 "$root/build/bin/test_kernels" 1 2 random
+    step random-fp4 env MOEJIT_EMULATOR_ARCH=sm_120a "$root/build/bin/test_kernels" 0 2 random fp4
 fi
 echo "$passed passed, $failed failed"
 [ "$failed" -eq 0 ]
