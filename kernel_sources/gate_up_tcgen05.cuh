@@ -1,6 +1,6 @@
-// gate_up for sm_100a, as far as the compiler can vouch for it: no family has it, nothing has run it, and nothing overlaps in it.
-// It shows that the block-scaled layout, rows of codes and scales, and the epilogue are what tcgen05.mma kind::mxf4nvf4 wants: a packed
-// block is its A matrix and its scales, as they are.
+// gate_up for sm_100a, as far as the compiler can vouch for it: no family has it, nothing has run it, and nothing overlaps in
+// it. It shows that the block-scaled layout, rows of codes and scales, and the epilogue are what tcgen05.mma kind::mxf4nvf4
+// wants: a packed block is its A matrix and its scales, as they are.
 #pragma once
 #include "gate_up_epilogue.cuh"
 #include "ptx_mbarrier.cuh"

@@ -1,5 +1,6 @@
-// The main loop that gate_up and down share on sm_120a and sm_121a: packed NVFP4 weights (M side) times gathered NVFP4 token rows
-// (N side), f32 sums. A ring of shared-memory stages is filled by cp.async; codes and scales go to the tensor cores as they are.
+// The main loop that gate_up and down share on sm_120a and sm_121a: packed NVFP4 weights (M side) times gathered NVFP4 token
+// rows (N side), f32 sums. A ring of shared-memory stages is filled by cp.async; codes and scales go to the tensor cores as
+// they are.
 #pragma once
 #include "ptx_memory.cuh"
 #include "ptx_mma_scaled.cuh"
@@ -36,7 +37,7 @@ template <class Config> struct GemmFp4 {
     static_assert(k_blocks == 2, "a stage has 64 bytes of a token's codes and 8 of its scales");
     static_assert(row_tiles * warps_on_rows * 16 == block_rows && row_tiles <= 2, "warps share the rows evenly, in one half");
     static_assert(token_tiles * warps_on_tokens * 8 == block_tokens, "warps share the tokens evenly");
-    static_assert(num_threads == row_blocks * 128 && num_threads >= block_tokens, "a thread copies 16 bytes of each packed block");
+    static_assert(num_threads == row_blocks * 128 && num_threads >= block_tokens, "16 bytes of each packed block a thread");
     static_assert(num_stages >= 2, "a ring needs two stages");
 
     // Dynamic shared memory: the ring (later the staged results), then this, then first_tile[num_experts + 1].
@@ -51,8 +52,8 @@ template <class Config> struct GemmFp4 {
     template <int reduced>
     static constexpr int column_blocks = (reduced + MJ_SCALED_BLOCK_COLUMNS - 1) / MJ_SCALED_BLOCK_COLUMNS;
 
-    // What this thread copies of each stage: of every packed block 16 bytes of codes, of one 8 bytes of scales; pieces of tokens' rows.
-    // Sources are those of the first stage; null where there is nothing.
+    // What this thread copies of each stage: of every packed block 16 bytes of codes, of one 8 bytes of scales; pieces of
+    // tokens' rows. Sources are those of the first stage; null where there is nothing.
     static constexpr int pieces = token_row_bytes / 16, token_copies = (block_tokens * pieces + num_threads - 1) / num_threads;
     struct Copies {
         const uint8_t *codes, *scales, *token_codes[token_copies], *token_scales;
@@ -78,7 +79,8 @@ template <class Config> struct GemmFp4 {
 #pragma unroll
         for (int i = 0; i < token_copies; i++) {
             int token = (thread() + i * num_threads) / pieces, row = token < block_tokens ? shared.token_rows[token] : -1;
-            if (row >= 0) copies.token_codes[i] = tokens.codes + static_cast<int64_t>(row) * MJ_ROW_CODE_BYTES(reduced) + thread() % pieces * 16;
+            int64_t offset = static_cast<int64_t>(row) * MJ_ROW_CODE_BYTES(reduced) + thread() % pieces * 16;
+            if (row >= 0) copies.token_codes[i] = tokens.codes + offset;
         }
         int row = thread() < block_tokens ? shared.token_rows[thread()] : -1;
         if (row >= 0) copies.token_scales = tokens.scales + static_cast<int64_t>(row) * MJ_ROW_SCALE_BYTES(reduced);
@@ -119,8 +121,8 @@ template <class Config> struct GemmFp4 {
         __syncthreads(); // the ring is free for the epilogue
     }
 
-    // Halves of packed blocks, [k block][row block]: 2048 bytes of codes, then for row i of 32 the scales of rows i and i + 32. What is
-    // beyond the matrix becomes zeros; the address must be a good one even where nothing is read.
+    // Halves of packed blocks, [k block][row block]: 2048 bytes of codes, then for row i of 32 the scales of rows i and
+    // i + 32. What is beyond the matrix becomes zeros; the address must be a good one even where nothing is read.
     template <int reduced>
     __device__ __forceinline__ static void fill_weights(uint32_t stage, const Copies &copies, const uint8_t *good, int step)
     {
@@ -200,15 +202,16 @@ template <class Config> struct GemmFp4 {
         }
     }
 
-    // Where a lane's word of weight scales is, among those of 32 rows and their 32 followers. Of two m16 tiles, lanes 0 and 1 of a
-    // group hold the first one's rows and lanes 2 and 3 the second one's; one tile is held twice.
+    // Where a lane's word of weight scales is, among those of 32 rows and their 32 followers. Of two m16 tiles, lanes 0 and 1
+    // of a group hold the first one's rows and lanes 2 and 3 the second one's; one tile is held twice.
     __device__ __forceinline__ static int weight_scale_at(int tile, int lane)
     {
         int eighth = row_tiles == 2 ? lane % 4 : tile % 2 * 2 + lane % 2;
         return (eighth * 8 + lane / 4) * 8 + tile / 2 * 4;
     }
 
-    __device__ __forceinline__ static void load_tokens(uint32_t (&b)[token_tiles][2], uint32_t tokens, int first, int k, int lane)
+    __device__ __forceinline__ static void load_tokens(uint32_t (&b)[token_tiles][2], uint32_t tokens, int first, int k,
+                                                       int lane)
     {
         if constexpr (token_tiles == 1) {
             load_matrix_x2(b[0], tokens + token_offset(first + lane % 8, 2 * k + lane / 8 % 2));

@@ -1,4 +1,5 @@
-// The tensor cores of sm_100a and sm_103a, and their memory: 128 lanes by 512 columns of 32 bits; an address is lane << 16 | column.
+// The tensor cores of sm_100a and sm_103a, and their memory: 128 lanes by 512 columns of 32 bits; an address is lane << 16 |
+// column.
 #pragma once
 #include "abi.h"
 
@@ -16,23 +17,23 @@ template <int columns> __device__ __forceinline__ void tensor_memory_free(uint32
     asm volatile("tcgen05.dealloc.cta_group::1.sync.aligned.b32 %0, %1;" ::"r"(address), "n"(columns));
 }
 
-// "Shared memory descriptor" of tcgen05, K-major and without swizzle: core matrices of 8 rows by 16 bytes, `next_k` bytes from one
-// to that of the next 16 bytes, `next_rows` to that of the next 8 rows. Bits 46 to 48 are the constant 1.
+// "Shared memory descriptor" of tcgen05, K-major and without swizzle: core matrices of 8 rows by 16 bytes, `next_k` bytes
+// from one to that of the next 16 bytes, `next_rows` to that of the next 8 rows. Bits 46 to 48 are the constant 1.
 __device__ __forceinline__ uint64_t tcgen05_descriptor(uint32_t shared_address, uint32_t next_k, uint32_t next_rows)
 {
     return static_cast<uint64_t>(shared_address >> 4 & 0x3fffu) | static_cast<uint64_t>(next_k >> 4) << 16 |
            static_cast<uint64_t>(next_rows >> 4) << 32 | 1ull << 46;
 }
 
-// "tcgen05.cp": 32 rows of 16 bytes from shared memory to four columns, and the same to each 32 lanes. In order with the mma of the
-// same thread.
+// "tcgen05.cp": 32 rows of 16 bytes from shared memory to four columns, and the same to each 32 lanes. In order with the mma
+// of the same thread.
 __device__ __forceinline__ void copy_scales(uint32_t address, uint64_t descriptor)
 {
     asm volatile("tcgen05.cp.cta_group::1.32x128b.warpx4 [%0], %1;" ::"r"(address), "l"(descriptor) : "memory");
 }
 
-// "Instruction descriptor" of kind::mxf4nvf4: factors e2m1 (1 at bits 7 and 10), scales ue4m3 (0 at bit 23), the first scales of a
-// column (0 at bits 4 and 29), k 64.
+// "Instruction descriptor" of kind::mxf4nvf4: factors e2m1 (1 at bits 7 and 10), scales ue4m3 (0 at bit 23), the first scales
+// of a column (0 at bits 4 and 29), k 64.
 template <int rows, int columns> __device__ __forceinline__ constexpr uint32_t nvfp4_instruction()
 {
     static_assert(rows == 128 && columns % 8 == 0 && columns <= 256, "shapes of one CTA");

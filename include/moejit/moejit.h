@@ -126,7 +126,8 @@ typedef enum moejit_sum {
     MOEJIT_SUM_BATCH_INVARIANT = 3, // the same, and a row's bits do not depend on the other rows or on their number
 } moejit_sum;
 
-// How packed weights lie in device memory (docs/kernels.md). A layer's weights and plans must agree on it.
+// How packed weights lie in device memory (docs/kernels.md). A layer's weights and plans must agree on it: weights
+// serve plans of both activation formats with FRAGMENTS on every arch, with AUTO on all but sm_120a and sm_121a.
 typedef enum moejit_packed_layout {
     MOEJIT_PACKED_LAYOUT_AUTO = 0,         // what the best family reads for this layer on the context's arch
     MOEJIT_PACKED_LAYOUT_FRAGMENTS = 1,    // of the portable and hopper families
