@@ -164,6 +164,61 @@ static void a_nan_stays_in_its_row(void **state) {
     }
 }
 
+// Packs the rig's checkpoint into memory of its own; the packed bytes, to be freed.
+static uint8_t *pack(struct rig *rig, const moejit_layer *layer) {
+    moejit_weights *weights = NULL;
+    size_t bytes = 0;
+    assert_int_equal(moejit_weights_bytes(rig->context, layer, &bytes), MOEJIT_STATUS_OK);
+    void *memory = gpu_upload(&gpu, NULL, bytes);
+    uint8_t *packed = malloc(bytes);
+    assert_non_null(packed);
+    assert_int_equal(moejit_weights_create(rig->context, layer, memory, bytes, &weights), MOEJIT_STATUS_OK);
+    assert_int_equal(moejit_weights_pack(weights, &rig->checkpoint, 0, layer->num_local_experts, rig->stream),
+                     MOEJIT_STATUS_OK);
+    assert_true(gpu_download(&gpu, packed, memory, bytes));
+    moejit_weights_destroy(weights);
+    gpu_free(&gpu, memory);
+    return packed;
+}
+
+// The checkpoint's row that a packed row of gate_up holds, or -1 beyond the matrix: gate channels in rows 0 to 7 of
+// each 16, the same channels' up rows in 8 to 15, with all gate rows before all up rows in the checkpoint.
+static int gate_up_row(int row) {
+    int channel = row / 16 * 8 + row % 8;
+    if (row >= 2 * INTERMEDIATE) return -1;
+    return row % 16 < 8 ? channel : INTERMEDIATE + channel;
+}
+
+// Every byte of the packed gate_up matrices, by what tcgen05 is told of them: core matrices of 8 rows by 16 bytes, 128
+// bytes on for the next 32 columns and 256 for the next 8 rows; then the 128x4 tile of docs/numerics.md.
+static void the_packed_bytes_are_core_matrices_and_128x4_tiles(void **state) {
+    (void)state;
+    enum { ROW_BLOCKS = (2 * INTERMEDIATE + 127) / 128, COLUMN_BLOCKS = (HIDDEN + 63) / 64 };
+    moejit_layer layer = make_layer(MOEJIT_PACKED_LAYOUT_AUTO);
+    struct rig rig;
+    make_rig(&rig, &layer, false);
+    uint8_t *packed = pack(&rig, &layer);
+    for (int expert = 0; expert < layer.num_local_experts; expert++) {
+        const uint8_t *codes = rig.data.gate_up + (size_t)expert * 2 * INTERMEDIATE * HIDDEN / 2;
+        const uint8_t *scales = rig.data.gate_up_scale + (size_t)expert * 2 * INTERMEDIATE * HIDDEN / 16;
+        for (int row = 0; row < ROW_BLOCKS * 128; row++) {
+            int source = gate_up_row(row), m = row % 128;
+            for (int column = 0; column < COLUMN_BLOCKS * 64; column += 2) {
+                int block = (expert * ROW_BLOCKS + row / 128) * COLUMN_BLOCKS + column / 64, k = column % 64;
+                const uint8_t *at = packed + (size_t)block * 4608;
+                bool inside = source >= 0 && column < HIDDEN;
+                assert_int_equal(at[m / 8 * 256 + k / 32 * 128 + m % 8 * 16 + k % 32 / 2],
+                                 inside ? codes[(source * HIDDEN + column) / 2] : 0);
+                if (k % 16 != 0) continue;
+                assert_int_equal(at[4096 + m % 32 * 16 + m / 32 * 4 + k / 16],
+                                 inside ? scales[(source * HIDDEN + column) / 16] : 0);
+            }
+        }
+    }
+    free(packed);
+    rig_destroy(&rig);
+}
+
 static void assert_no_plan(moejit_context *context, const moejit_layer *layer, moejit_family family,
                            const char *message) {
     moejit_plan_options options;
@@ -216,9 +271,12 @@ static void what_does_not_fit_is_refused(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(the_activations_choose_the_family), cmocka_unit_test(both_families_have_the_same_bits),
-        cmocka_unit_test(a_scales_sign_moves_to_the_codes),  cmocka_unit_test(a_nan_stays_in_its_row),
+        cmocka_unit_test(the_activations_choose_the_family),
+        cmocka_unit_test(both_families_have_the_same_bits),
+        cmocka_unit_test(a_scales_sign_moves_to_the_codes),
+        cmocka_unit_test(a_nan_stays_in_its_row),
         cmocka_unit_test(what_does_not_fit_is_refused),
+        cmocka_unit_test(the_packed_bytes_are_core_matrices_and_128x4_tiles),
     };
     return cmocka_run_group_tests(tests, open_gpu, close_gpu);
 }
