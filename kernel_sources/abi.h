@@ -28,8 +28,9 @@ enum mj_dtype { MJ_DTYPE_NONE, MJ_DTYPE_BF16, MJ_DTYPE_F16, MJ_DTYPE_F32 };
 enum mj_row_order { MJ_ROWS_GATE_UP, MJ_ROWS_UP_GATE, MJ_ROWS_GATE_UP_ALTERNATING, MJ_ROWS_INTERLEAVED_64, MJ_ROWS_PLAIN };
 enum mj_scale_layout { MJ_SCALES_LINEAR, MJ_SCALES_128X4 };
 enum mj_sum { MJ_SUM_ATOMIC, MJ_SUM_ORDERED };
+enum mj_packed_layout { MJ_LAYOUT_FRAGMENTS = 2, MJ_LAYOUT_BLOCK_SCALED = 3 }; // a changed one gets a new number
 
-// ---- Packed weights, layout 2: mma.sync m16n8k16 A fragments ------------------------------------------------------------
+// ---- Packed weights, MJ_LAYOUT_FRAGMENTS: mma.sync m16n8k16 A fragments -------------------------------------------------
 //
 // One expert's matrix of R rows by C columns (C is the reduced dimension) is cut into blocks of 64 rows by 64 columns. Row
 // blocks follow each other, and inside one its column blocks, so that a tile of 64 rows is one contiguous stream over the
@@ -53,7 +54,6 @@ enum mj_sum { MJ_SUM_ATOMIC, MJ_SUM_ORDERED };
 //
 // Row order: in gated gate_up matrices rows r of m16 tile m is gate channel 8 * m + r, and row r + 8 up channel 8 * m + r;
 // gate and up of a channel meet in one thread. Elsewhere row i of tile m is row 16 * m + i.
-#define MJ_PACKED_LAYOUT_ID 2
 #define MJ_BLOCK_ROWS 64
 #define MJ_BLOCK_COLUMNS 64
 #define MJ_BLOCK_CODE_BYTES 2048
@@ -61,10 +61,35 @@ enum mj_sum { MJ_SUM_ATOMIC, MJ_SUM_ORDERED };
 #define MJ_BLOCK_BYTES (MJ_BLOCK_CODE_BYTES + MJ_BLOCK_SCALE_BYTES)
 #define MJ_WEIGHT_UNIT 128.0f
 
+// ---- Packed weights, MJ_LAYOUT_BLOCK_SCALED: for tensor cores that multiply e2m1 and scale by themselves ----------------
+//
+// Blocks of 128 rows by 64 columns, in the order of the other's; rows and columns beyond the matrix are zeros. Codes and
+// scale bytes are a checkpoint's (codes two a byte, even column low; negative zero as scale is zero), only their order is not:
+//
+//     expert[e] -> row_block[ceil(R / 128)] -> column_block[ceil(C / 64)] -> 4608 bytes:
+//         codes  [16 groups of 8 rows][2 times 32 columns][8 rows][16 bytes]                          4096 bytes
+//         scales [32 rows i][4: rows i, i + 32, i + 64, i + 96][4: columns 0.., 16.., 32.., 48..] bytes  512 bytes
+//
+// 8 rows of 16 bytes are one 8x8 matrix of ldmatrix, without bank conflicts, and one core matrix of a tcgen05 matrix descriptor
+// without swizzle (PTX ISA, "Canonical layouts": K-major; leading offset 128 bytes, stride offset 256). The scales are what
+// tcgen05.cp 32x128b.warpx4 wants of its source, and tcgen05.mma scale_vec::4X then of tensor memory: the 128x4 tile of
+// docs/numerics.md. Sums need no unit. Row order: as in the other, by m16 tiles.
+#define MJ_SCALED_BLOCK_ROWS 128
+#define MJ_SCALED_BLOCK_COLUMNS 64
+#define MJ_SCALED_BLOCK_CODE_BYTES 4096
+#define MJ_SCALED_BLOCK_SCALE_BYTES 512
+#define MJ_SCALED_BLOCK_BYTES (MJ_SCALED_BLOCK_CODE_BYTES + MJ_SCALED_BLOCK_SCALE_BYTES)
+
+// Rows of activations in NVFP4, beside that layout: codes [rows][MJ_ROW_CODE_BYTES], scales [rows][MJ_ROW_SCALE_BYTES], of C
+// columns, natural order. The pitches are for copies of 16 and 8 bytes; what lies past C / 2 and C / 16 bytes of a row is neither
+// written nor read. A word of scales serves 64 columns: what mma.sync takes of a row, and a 128x4 tile has in one place.
+#define MJ_ROW_CODE_BYTES(columns) (((columns) + 31) / 32 * 16)
+#define MJ_ROW_SCALE_BYTES(columns) (((columns) + 127) / 128 * 8)
+
 // ---- Kernel arguments ---------------------------------------------------------------------------------------------------
 
 // Checkpoint weights of experts [0, num_experts) of the given pointers to packed blocks at `packed`. Launched over
-// (row blocks x column blocks, 1, experts), one CTA of 128 threads a block.
+// (row blocks x column blocks of the layout, 1, experts), one CTA of 128 threads a block.
 struct mj_pack_args {
     const uint8_t *codes;  // [num_experts, rows, columns / 2]
     const uint8_t *scales; // [num_experts, rows, columns / 16] e4m3, linear or 128x4 (each expert padded separately)
@@ -84,27 +109,31 @@ struct mj_route_args {
     int32_t num_tokens, top_k, num_local_experts, local_expert_offset;
 };
 
-// Rounds x to NVFP4 (input bf16) or expands it (input NVFP4); either way writes q * sf as bf16, which is exact.
+// Rounds x to NVFP4 (input bf16) or expands it (input NVFP4); either way writes q * sf as bf16, which is exact, or for the fp4
+// family codes and scales.
 struct mj_quantize_args {
     const void *x;              // bf16 [T, H], or packed e2m1 [T, H / 2]
     const uint8_t *x_scales;    // e4m3 [T, H / 16] linear, where the input is NVFP4
     const float *input_scale;   // [1], where the input is bf16
     const int32_t *live_tokens; // [1] or null
-    void *x_values;             // out bf16 [T, H]
+    void *x_values;             // out bf16 [T, H], or codes of T rows
+    uint8_t *x_value_scales;    // out, with codes
     int64_t x_row_stride;       // of x, in elements
     int32_t num_tokens;
 };
 
 struct mj_gate_up_args {
-    const void *x; // bf16 [T, H]
+    const void *x;                   // bf16 [T, H], or codes of T rows (fp4 family)
+    const uint8_t *x_value_scales;   // with codes
     const uint8_t *weights;
     const float *alpha;              // [E] or [E, 2]
     const void *bias;                // [E, rows] in the checkpoint's row order, or null
     const float *router_weights;     // [T, K] when the router's weight is on the input, else null
     const float *intermediate_scale; // [1] or [E], NVFP4 activations only
     const int32_t *expert_offsets, *sorted_pairs;
-    void *intermediate;          // out bf16 [P, I], rows in sorted order
-    int64_t x_row_stride;        // in elements
+    void *intermediate;           // out bf16 [P, I], rows in sorted order; or codes of P rows
+    uint8_t *intermediate_scales; // out, with codes
+    int64_t x_row_stride;         // in elements; of codes none is taken
     int64_t expert_stride_bytes; // between experts of weights
     int32_t num_local_experts;
     int32_t alpha_stride;              // 1 or 2
@@ -113,7 +142,8 @@ struct mj_gate_up_args {
 };
 
 struct mj_down_args {
-    const void *intermediate; // bf16 [P, I], rows in sorted order
+    const void *intermediate;           // bf16 [P, I], rows in sorted order; or codes of P rows
+    const uint8_t *intermediate_scales; // with codes
     const uint8_t *weights;
     const float *alpha;          // [E]
     const void *bias;            // [E, H] or null

@@ -1,4 +1,4 @@
-// From packed weights (abi.h, layout 2) to the A registers of mma.sync and wgmma: 9 integer and 4 packed operations for a word
+// From packed weights (abi.h, MJ_LAYOUT_FRAGMENTS) to the A registers of mma.sync and wgmma: 9 integer and 4 packed operations for a word
 // of eight, and 3 for the scales of two words.
 #pragma once
 #include "ptx_math.cuh"

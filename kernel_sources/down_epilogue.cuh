@@ -2,6 +2,7 @@
 // (atomic) or storing the pair's row of partial sums (ordered).
 #pragma once
 #include "bias.cuh"
+#include "packed_layout.cuh"
 #include "reduction.cuh"
 #include "scheduler.cuh"
 
@@ -15,7 +16,7 @@ template <class Config, class Gemm> struct DownEpilogue {
     template <class Sums>
     __device__ static void stage(const Sums &sums, float *staging, const Tile &tile, int first_column, const mj_down_args &args)
     {
-        float scale = __fmul_rn(args.alpha[tile.expert], MJ_WEIGHT_UNIT);
+        float scale = __fmul_rn(args.alpha[tile.expert], weight_unit<Config>());
         int64_t bias_row = static_cast<int64_t>(tile.expert) * Config::hidden;
         sums.for_each_sum([&](int token, int row, float first, float second) {
             float *staged = staging + token * Gemm::staging_stride + row;

@@ -3,6 +3,7 @@
 #include "activation.cuh"
 #include "bias.cuh"
 #include "nvfp4.cuh"
+#include "packed_layout.cuh"
 #include "row_order.cuh"
 #include "scheduler.cuh"
 
@@ -17,7 +18,7 @@ template <class Config, class Gemm> struct GateUpEpilogue {
     __device__ static float finish(float sum, float alpha, float token_weight, int expert, int source_row,
                                    const mj_gate_up_args &args)
     {
-        float scale = __fmul_rn(alpha, MJ_WEIGHT_UNIT);
+        float scale = __fmul_rn(alpha, weight_unit<Config>());
         if constexpr (Config::router_weight_on_input) scale = __fmul_rn(scale, token_weight);
         float bias = load_bias<Config::gate_up_bias_dtype>(args.bias, static_cast<int64_t>(expert) * rows + source_row);
         return __fmaf_rn(sum, scale, bias);
@@ -79,6 +80,28 @@ template <class Config, class Gemm> struct GateUpEpilogue {
             uint4 *row = reinterpret_cast<uint4 *>(static_cast<uint16_t *>(args.intermediate) + offset);
             row[0] = make_uint4(words[0], words[1], words[2], words[3]);
             row[1] = make_uint4(words[4], words[5], words[6], words[7]);
+        }
+    }
+
+    // The same to codes and scales (abi.h).
+    template <int channels, int num_threads>
+    __device__ static void store_codes(const float *staging, const Tile &tile, int first_channel, int thread,
+                                       const mj_gate_up_args &args)
+    {
+        constexpr int groups = channels / 16;
+        static_assert(channels % 16 == 0, "whole NVFP4 blocks");
+        float scale = args.intermediate_scale[tile.expert * args.intermediate_scale_stride];
+#pragma unroll 1
+        for (int i = thread; i < tile.num_tokens * groups; i += num_threads) {
+            int token = i / groups, local = i % groups * 16, channel = first_channel + local;
+            if (channel >= Config::intermediate) continue;
+            float h[16];
+            for (int c = 0; c < 16; c++) h[c] = staging[token * Gemm::staging_stride + local + c];
+            float sf = quantise_codes(h, scale);
+            int64_t row = tile.first_position + token;
+            uint8_t *codes = static_cast<uint8_t *>(args.intermediate) + row * MJ_ROW_CODE_BYTES(Config::intermediate);
+            *reinterpret_cast<uint2 *>(codes + channel / 2) = e2m1_codes(h);
+            args.intermediate_scales[row * MJ_ROW_SCALE_BYTES(Config::intermediate) + channel / 16] = e4m3_byte(sf);
         }
     }
 };

@@ -126,6 +126,14 @@ typedef enum moejit_sum {
     MOEJIT_SUM_BATCH_INVARIANT = 3, // the same, and a row's bits do not depend on the other rows or on their number
 } moejit_sum;
 
+// How packed weights lie in device memory (docs/kernels.md). A layer's weights and plans must agree on it: weights
+// serve plans of both activation formats with FRAGMENTS on every arch, with AUTO on all but sm_120a and sm_121a.
+typedef enum moejit_packed_layout {
+    MOEJIT_PACKED_LAYOUT_AUTO = 0,         // what the best family reads for this layer on the context's arch
+    MOEJIT_PACKED_LAYOUT_FRAGMENTS = 1,    // of the portable and hopper families
+    MOEJIT_PACKED_LAYOUT_BLOCK_SCALED = 2, // of the fp4 family
+} moejit_packed_layout;
+
 // What is computed. Formulas and formats: docs/numerics.md.
 typedef struct moejit_layer {
     size_t struct_size;
@@ -148,6 +156,7 @@ typedef struct moejit_layer {
     int32_t per_expert_intermediate_scale; // 0: intermediate_scale is [1]; 1: [E]
     int32_t router_weight_on_input;        // multiply gate and up by the router's weight, not the result (Llama 4)
     moejit_sum sum;
+    moejit_packed_layout packed_layout; // AUTO, unless a family is to be forced that reads the other one
 } moejit_layer;
 
 // All zero but struct_size, output BF16, and for SWIGLU_OAI (alpha 1.702, beta 1, limit 7). Any thread.
@@ -310,9 +319,10 @@ MOEJIT_API void moejit_tune_options_init(moejit_tune_options *options);
 
 // How gate_up and down are written.
 typedef enum moejit_family {
-    MOEJIT_FAMILY_AUTO = 0,     // hopper on sm_90a, else portable
+    MOEJIT_FAMILY_AUTO = 0,     // hopper on sm_90a, fp4 for NVFP4 activations on sm_120a and sm_121a, else portable
     MOEJIT_FAMILY_PORTABLE = 1, // mma.sync, any arch
     MOEJIT_FAMILY_HOPPER = 2,   // wgmma and bulk copies, sm_90a alone
+    MOEJIT_FAMILY_FP4 = 3,      // block-scaled mma.sync of NVFP4 by NVFP4, sm_120a and sm_121a alone
 } moejit_family;
 
 typedef struct moejit_plan_options {

@@ -9,11 +9,21 @@ const struct mj_kernel mj_kernels[MJ_NUM_KERNELS] = {
 };
 
 enum mj_kernel_id mj_kernel_gate_up(const struct mj_tile *tile) {
+    if (tile->family == MOEJIT_FAMILY_FP4) return MJ_KERNEL_GATE_UP_FP4;
     return tile->family == MOEJIT_FAMILY_HOPPER ? MJ_KERNEL_GATE_UP_HOPPER : MJ_KERNEL_GATE_UP_PORTABLE;
 }
 
 enum mj_kernel_id mj_kernel_down(const struct mj_tile *tile) {
+    if (tile->family == MOEJIT_FAMILY_FP4) return MJ_KERNEL_DOWN_FP4;
     return tile->family == MOEJIT_FAMILY_HOPPER ? MJ_KERNEL_DOWN_HOPPER : MJ_KERNEL_DOWN_PORTABLE;
+}
+
+enum mj_kernel_id mj_kernel_pack(enum mj_packed_layout layout) {
+    return layout == MJ_LAYOUT_BLOCK_SCALED ? MJ_KERNEL_PACK_FP4 : MJ_KERNEL_PACK;
+}
+
+enum mj_kernel_id mj_kernel_quantize(moejit_family family) {
+    return family == MOEJIT_FAMILY_FP4 ? MJ_KERNEL_QUANTIZE_FP4 : MJ_KERNEL_QUANTIZE;
 }
 
 void mj_generator_symbol(enum mj_kernel_id id, const struct mj_tile *tile, char symbol[MJ_SYMBOL_BYTES]) {
@@ -27,6 +37,8 @@ static const char *const format_names[] = {"MJ_FORMAT_BF16", "MJ_FORMAT_NVFP4"};
 static const char *const dtype_names[] = {"MJ_DTYPE_NONE", "MJ_DTYPE_BF16", "MJ_DTYPE_F16", "MJ_DTYPE_F32"};
 static const char *const row_order_names[] = {"MJ_ROWS_GATE_UP", "MJ_ROWS_UP_GATE", "MJ_ROWS_GATE_UP_ALTERNATING",
                                               "MJ_ROWS_INTERLEAVED_64"};
+static const char *const layout_names[] = {
+    [MJ_LAYOUT_FRAGMENTS] = "MJ_LAYOUT_FRAGMENTS", [MJ_LAYOUT_BLOCK_SCALED] = "MJ_LAYOUT_BLOCK_SCALED"};
 static const char *const sum_names[] = {"MJ_SUM_ATOMIC", "MJ_SUM_ORDERED"};
 
 static void write_number(struct mj_text *unit, const char *name, int value) {
@@ -62,6 +74,7 @@ static void write_problem(struct mj_text *unit, unsigned fields, const struct mj
 }
 
 static void write_tile(struct mj_text *unit, const struct mj_tile *tile) {
+    write_word(unit, "packed_layout", layout_names[mj_family_layout(tile->family)]);
     write_number(unit, "block_rows", tile->block_rows);
     write_number(unit, "block_tokens", tile->block_tokens);
     write_number(unit, "block_k", tile->block_k);
@@ -74,8 +87,7 @@ void mj_generator_write(enum mj_kernel_id id, const struct mj_problem *problem, 
     const struct mj_kernel *kernel = &mj_kernels[id];
     char symbol[MJ_SYMBOL_BYTES];
     mj_generator_symbol(id, tile, symbol);
-    mj_text_append(unit, "// moejit %s for %s, ABI %d, packed layout %d (generated)\n", kernel->stem, arch_name,
-                   MJ_ABI_VERSION, MJ_PACKED_LAYOUT_ID);
+    mj_text_append(unit, "// moejit %s for %s, ABI %d (generated)\n", kernel->stem, arch_name, MJ_ABI_VERSION);
     mj_text_append(unit, "#include \"%s\"\n\nstruct Config {\n", kernel->header);
     write_problem(unit, kernel->fields, problem);
     if (tile != NULL) write_tile(unit, tile);

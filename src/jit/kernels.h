@@ -37,6 +37,9 @@ struct mj_kernel {
 // The kernel of a step for a tile's family.
 enum mj_kernel_id mj_kernel_gate_up(const struct mj_tile *tile);
 enum mj_kernel_id mj_kernel_down(const struct mj_tile *tile);
+// Those that write what a family reads.
+enum mj_kernel_id mj_kernel_pack(enum mj_packed_layout layout);
+enum mj_kernel_id mj_kernel_quantize(moejit_family family);
 
 extern const struct mj_kernel mj_kernels[MJ_NUM_KERNELS];
 

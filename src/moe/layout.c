@@ -4,18 +4,32 @@ static size_t align(size_t bytes) {
     return (bytes + MJ_MEMORY_ALIGNMENT - 1) / MJ_MEMORY_ALIGNMENT * MJ_MEMORY_ALIGNMENT;
 }
 
-static size_t packed_bytes(int rows, int columns) {
+static size_t packed_bytes(enum mj_packed_layout packed, int rows, int columns) {
+    if (packed == MJ_LAYOUT_BLOCK_SCALED) {
+        return (size_t)mj_ceil_div(rows, MJ_SCALED_BLOCK_ROWS) * (size_t)mj_ceil_div(columns, MJ_SCALED_BLOCK_COLUMNS) *
+               MJ_SCALED_BLOCK_BYTES;
+    }
     return (size_t)mj_ceil_div(rows, MJ_BLOCK_ROWS) * (size_t)mj_ceil_div(columns, MJ_BLOCK_COLUMNS) * MJ_BLOCK_BYTES;
 }
 
 void mj_layout_weights(const struct mj_problem *problem, struct mj_weights_layout *layout) {
     const moejit_layer *layer = &problem->layer;
     size_t experts = (size_t)layer->num_local_experts;
-    layout->gate_up_expert = packed_bytes(problem->gate_up_rows, layer->hidden);
-    layout->down_expert = packed_bytes(layer->hidden, layer->intermediate);
+    layout->gate_up_expert = packed_bytes(problem->packed_layout, problem->gate_up_rows, layer->hidden);
+    layout->down_expert = packed_bytes(problem->packed_layout, layer->hidden, layer->intermediate);
     layout->down = align(experts * layout->gate_up_expert);
     layout->invalid_scales = layout->down + align(experts * layout->down_expert);
     layout->total = layout->invalid_scales + MJ_MEMORY_ALIGNMENT;
+}
+
+// What rows of activations take: values, and where they are codes their scales.
+static void place_rows(enum mj_packed_layout packed, size_t rows, int columns, size_t *next, size_t *values,
+                       size_t *scales) {
+    bool codes = packed == MJ_LAYOUT_BLOCK_SCALED;
+    *values = *next;
+    *next += align(rows * (codes ? (size_t)MJ_ROW_CODE_BYTES(columns) : (size_t)columns * 2));
+    *scales = *next;
+    if (codes) *next += align(rows * (size_t)MJ_ROW_SCALE_BYTES(columns));
 }
 
 void mj_layout_workspace(const struct mj_problem *problem, int max_num_tokens, size_t partials_cap,
@@ -26,11 +40,10 @@ void mj_layout_workspace(const struct mj_problem *problem, int max_num_tokens, s
     next += align(((size_t)layer->num_local_experts + 1) * sizeof(int32_t));
     layout->sorted_pairs = next;
     next += align(pairs * sizeof(int32_t));
-    layout->x_values = next;
-    if (layer->activation_format == MOEJIT_FORMAT_NVFP4)
-        next += align((size_t)max_num_tokens * (size_t)layer->hidden * 2);
-    layout->intermediate = next;
-    next += align(pairs * (size_t)layer->intermediate * 2);
+    size_t x_rows = layer->activation_format == MOEJIT_FORMAT_NVFP4 ? (size_t)max_num_tokens : 0;
+    place_rows(problem->packed_layout, x_rows, layer->hidden, &next, &layout->x_values, &layout->x_value_scales);
+    place_rows(problem->packed_layout, pairs, layer->intermediate, &next, &layout->intermediate,
+               &layout->intermediate_scales);
     layout->partials = next;
     layout->partial_row_blocks = 0;
     if (problem->sum == MJ_SUM_ORDERED) {

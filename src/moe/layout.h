@@ -14,12 +14,13 @@ struct mj_weights_layout {              // bytes
 };
 
 struct mj_workspace_layout { // byte offsets of what a layer keeps between its kernels
-    size_t expert_offsets, sorted_pairs, x_values, intermediate, partials;
+    size_t expert_offsets, sorted_pairs, x_values, x_value_scales, intermediate, intermediate_scales, partials;
     int partial_row_blocks; // 64-column blocks of the output that partials hold at once (ordered sum)
     size_t total;
 };
 
 void mj_layout_weights(const struct mj_problem *problem, struct mj_weights_layout *layout);
+// With block-scaled weights go activations in NVFP4, else they are bf16.
 // partials_cap: most bytes that partials may take; at least one block of columns is always given.
 void mj_layout_workspace(const struct mj_problem *problem, int max_num_tokens, size_t partials_cap,
                          struct mj_workspace_layout *layout);

@@ -73,6 +73,7 @@ static moejit_status check_enums(const moejit_layer *layer, struct mj_error *err
         {"per_expert_intermediate_scale", layer->per_expert_intermediate_scale, 0, 1},
         {"router_weight_on_input", layer->router_weight_on_input, 0, 1},
         {"sum", (int)layer->sum, 0, MOEJIT_SUM_BATCH_INVARIANT},
+        {"packed_layout", (int)layer->packed_layout, 0, MOEJIT_PACKED_LAYOUT_BLOCK_SCALED},
     };
     for (size_t i = 0; i < sizeof(enums) / sizeof(enums[0]); i++) {
         if (!in_range(enums[i].value, enums[i].low, enums[i].high)) {
@@ -148,9 +149,10 @@ moejit_status mj_problem_create(struct mj_problem *problem, const moejit_layer *
     if (status == MOEJIT_STATUS_OK) status = check_combinations(layer, error);
     if (status != MOEJIT_STATUS_OK) return status;
     problem->gated = layer->activation != MOEJIT_ACTIVATION_RELU2;
+    problem->packed_layout = MJ_LAYOUT_FRAGMENTS;
     problem->gate_up_rows = layer->intermediate * (problem->gated ? 2 : 1);
-    // Every tile of a family walks K in the same order, 16 at a time, and none splits it: so the ordered sum serves
-    // both.
+    // Every tile of a family walks K in the same order, 16 or 64 at a time, and none splits it: so the ordered sum
+    // serves both.
     bool ordered = layer->sum == MOEJIT_SUM_DETERMINISTIC || layer->sum == MOEJIT_SUM_BATCH_INVARIANT;
     problem->sum = ordered ? MJ_SUM_ORDERED : MJ_SUM_ATOMIC;
     return MOEJIT_STATUS_OK;

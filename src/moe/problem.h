@@ -15,8 +15,9 @@
 struct mj_problem {
     moejit_layer layer; // as given
     bool gated;
-    enum mj_sum sum;  // resolved
-    int gate_up_rows; // 2 I or I
+    enum mj_sum sum;                     // resolved
+    int gate_up_rows;                    // 2 I or I
+    enum mj_packed_layout packed_layout; // of an arch: mj_packed_layout_choose (tile.h); until then FRAGMENTS
 };
 
 // Refuses what breaks a rule or is not offered, with a sentence.

@@ -16,6 +16,11 @@ const struct mj_tile mj_tiles[MJ_NUM_TILES] = {
     {"hopper_256x64x128", MOEJIT_FAMILY_HOPPER, 256, 64, 128, 5, 640, 1},
     {"hopper_256x96x64", MOEJIT_FAMILY_HOPPER, 256, 96, 64, 8, 640, 1},
     {"hopper_192x192x64", MOEJIT_FAMILY_HOPPER, 192, 192, 64, 6, 512, 1},
+    {"fp4_64x8x128", MOEJIT_FAMILY_FP4, 64, 8, 128, 6, 128, 1},
+    {"fp4_64x16x128", MOEJIT_FAMILY_FP4, 64, 16, 128, 5, 128, 1},
+    {"fp4_64x32x128", MOEJIT_FAMILY_FP4, 64, 32, 128, 4, 128, 1},
+    {"fp4_128x64x128", MOEJIT_FAMILY_FP4, 128, 64, 128, 3, 256, 1},
+    {"fp4_128x128x128", MOEJIT_FAMILY_FP4, 128, 128, 128, 4, 256, 1},
 };
 
 const char *moejit_tile_name(int32_t tile_idx) {
@@ -41,15 +46,48 @@ int mj_tile_choose(const struct mj_problem *problem, moejit_family family, int n
 }
 
 bool mj_family_runs_on(moejit_family family, const char *arch) {
-    return family == MOEJIT_FAMILY_PORTABLE || (family == MOEJIT_FAMILY_HOPPER && strcmp(arch, "sm_90a") == 0);
+    switch (family) {
+    case MOEJIT_FAMILY_PORTABLE: return true;
+    case MOEJIT_FAMILY_HOPPER: return strcmp(arch, "sm_90a") == 0;
+    default: return strcmp(arch, "sm_120a") == 0 || strcmp(arch, "sm_121a") == 0;
+    }
+}
+
+const char *mj_family_archs(moejit_family family) {
+    if (family == MOEJIT_FAMILY_PORTABLE) return "any arch";
+    return family == MOEJIT_FAMILY_HOPPER ? "sm_90a" : "sm_120a or sm_121a";
+}
+
+enum mj_packed_layout mj_family_layout(moejit_family family) {
+    return family == MOEJIT_FAMILY_FP4 ? MJ_LAYOUT_BLOCK_SCALED : MJ_LAYOUT_FRAGMENTS;
 }
 
 moejit_family mj_family_best(const char *arch) {
     return mj_family_runs_on(MOEJIT_FAMILY_HOPPER, arch) ? MOEJIT_FAMILY_HOPPER : MOEJIT_FAMILY_PORTABLE;
 }
 
+moejit_family mj_family_choose(const struct mj_problem *problem, const char *arch) {
+    const moejit_layer *layer = &problem->layer;
+    bool scaled =
+        layer->activation_format == MOEJIT_FORMAT_NVFP4 && layer->packed_layout != MOEJIT_PACKED_LAYOUT_FRAGMENTS;
+    return scaled && mj_family_runs_on(MOEJIT_FAMILY_FP4, arch) ? MOEJIT_FAMILY_FP4 : mj_family_best(arch);
+}
+
+enum mj_packed_layout mj_packed_layout_choose(const struct mj_problem *problem, const char *arch) {
+    switch (problem->layer.packed_layout) {
+    case MOEJIT_PACKED_LAYOUT_FRAGMENTS: return MJ_LAYOUT_FRAGMENTS;
+    case MOEJIT_PACKED_LAYOUT_BLOCK_SCALED: return MJ_LAYOUT_BLOCK_SCALED;
+    default: return mj_family_layout(mj_family_choose(problem, arch));
+    }
+}
+
+const char *mj_packed_layout_name(enum mj_packed_layout layout) {
+    return layout == MJ_LAYOUT_BLOCK_SCALED ? "block-scaled" : "fragments";
+}
+
 const char *mj_family_name(moejit_family family) {
-    return family == MOEJIT_FAMILY_HOPPER ? "hopper" : "portable";
+    static const char *const names[] = {"auto", "portable", "hopper", "fp4"};
+    return names[family];
 }
 
 int32_t moejit_tile_runs_on(int32_t tile_idx, const char *arch) {
@@ -82,8 +120,18 @@ static int hopper_wgmma_shared_bytes(const struct mj_tile *tile) {
            row_blocks * HOPPER_GROUP_BYTES(chunk_tokens);
 }
 
+static int fp4_shared_bytes(const struct mj_tile *tile) {
+    int weights =
+        tile->block_rows * tile->block_k / MJ_SCALED_BLOCK_COLUMNS * MJ_SCALED_BLOCK_BYTES / MJ_SCALED_BLOCK_ROWS;
+    int stage = weights + tile->block_tokens * (MJ_ROW_CODE_BYTES(tile->block_k) + MJ_ROW_SCALE_BYTES(tile->block_k));
+    int ring = tile->num_stages * stage;
+    int staging = tile->block_tokens * (tile->block_rows + 4) * 4;
+    return (ring > staging ? ring : staging) + tile->block_tokens * 4;
+}
+
 static int own_shared_bytes(const struct mj_tile *tile) {
     if (tile->family == MOEJIT_FAMILY_PORTABLE) return portable_shared_bytes(tile);
+    if (tile->family == MOEJIT_FAMILY_FP4) return fp4_shared_bytes(tile);
     bool few_tokens = tile->block_rows == MJ_BLOCK_ROWS && tile->block_tokens <= 32;
     return few_tokens ? hopper_mma_shared_bytes(tile) : hopper_wgmma_shared_bytes(tile);
 }

@@ -14,18 +14,26 @@ struct mj_tile {
 };
 
 // Those of a family follow each other, narrow ones first.
-#define MJ_NUM_TILES 10
+#define MJ_NUM_TILES 15
 extern const struct mj_tile mj_tiles[MJ_NUM_TILES];
 
 // The family's tile for T tokens: the narrowest that holds the tokens of an average expert, or (Hopper) one and a half times as many.
 int mj_tile_choose(const struct mj_problem *problem, moejit_family family, int num_tokens);
 
-// The family that serves an arch best, and whether it can run there.
+// The family that serves bf16 activations best on an arch, and the one that serves a layer best with its packed layout.
 moejit_family mj_family_best(const char *arch);
+moejit_family mj_family_choose(const struct mj_problem *problem, const char *arch);
+// Whether a family has its instructions on an arch; those that have them, for messages.
 bool mj_family_runs_on(moejit_family family, const char *arch);
+const char *mj_family_archs(moejit_family family);
+// The packed layout that a family reads, and that of a layer's weights on an arch: as the layer says, or the best
+// family's.
+enum mj_packed_layout mj_family_layout(moejit_family family);
+enum mj_packed_layout mj_packed_layout_choose(const struct mj_problem *problem, const char *arch);
+const char *mj_packed_layout_name(enum mj_packed_layout layout);
 const char *mj_family_name(moejit_family family);
 
-// Dynamic shared memory of gate_up and down kernels, in bytes: what gemm_portable.cuh or gemm_hopper.cuh lays out.
+// Dynamic shared memory of gate_up and down kernels, in bytes: what gemm_<family>.cuh lays out.
 int mj_tile_shared_bytes(const struct mj_tile *tile, int num_local_experts);
 
 // At least as many tiles as any routing of T tokens can make; the grid is never larger.

@@ -165,6 +165,11 @@ static moejit_status check_weights(const struct moejit_plan *plan, const struct 
         return refuse(error, "weights", "num_local_experts =", a->num_local_experts, "the plan's ",
                       b->num_local_experts);
     }
+    if (weights->problem.packed_layout != plan->problem.packed_layout) {
+        return mj_error_set(
+            error, MOEJIT_STATUS_INVALID_ARGUMENT, "weights are packed as %s, the plan's kernels read %s",
+            mj_packed_layout_name(weights->problem.packed_layout), mj_packed_layout_name(plan->problem.packed_layout));
+    }
     if (weights->problem.gated != plan->problem.gated) {
         return refuse(error, "weights", "gated =", weights->problem.gated, "the plan's ", plan->problem.gated);
     }

@@ -2,6 +2,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "moe/nvfp4.h"
 #include "run/executor.h"
 #include "run/forward_check.h"
 
@@ -69,10 +70,11 @@ static CUresult run_quantize(const struct call *call) {
         .input_scale = call->args.input_scale,
         .live_tokens = call->args.live_tokens,
         .x_values = call->workspace + call->plan->workspace.x_values,
+        .x_value_scales = call->workspace + call->plan->workspace.x_value_scales,
         .x_row_stride = call->args.x.row_stride,
         .num_tokens = call->args.num_tokens,
     };
-    const struct mj_loaded_kernel *kernel = mj_plan_find(call->plan, MJ_KERNEL_QUANTIZE, -1);
+    const struct mj_loaded_kernel *kernel = mj_plan_find(call->plan, mj_kernel_quantize(call->plan->family), -1);
     return launch_elements(call, kernel, (long long)args.num_tokens * (layer->hidden / 16), call->stream, &args);
 }
 
@@ -82,6 +84,7 @@ static CUresult run_gate_up(const struct call *call) {
     bool quantised = layer->activation_format == MOEJIT_FORMAT_NVFP4;
     struct mj_gate_up_args args = {
         .x = quantised ? (const void *)(call->workspace + call->plan->workspace.x_values) : call->args.x.data,
+        .x_value_scales = call->workspace + call->plan->workspace.x_value_scales,
         .weights = call->weights->memory,
         .alpha = call->args.gate_up_alpha,
         .bias = call->args.gate_up_bias,
@@ -90,6 +93,7 @@ static CUresult run_gate_up(const struct call *call) {
         .expert_offsets = expert_offsets(call),
         .sorted_pairs = sorted_pairs(call),
         .intermediate = call->workspace + call->plan->workspace.intermediate,
+        .intermediate_scales = call->workspace + call->plan->workspace.intermediate_scales,
         .x_row_stride = quantised ? layer->hidden : call->args.x.row_stride,
         .expert_stride_bytes = (int64_t)call->weights->layout.gate_up_expert,
         .num_local_experts = layer->num_local_experts,
@@ -163,6 +167,7 @@ static CUresult run_down(const struct call *call) {
         chunk = ordered ? call->plan->workspace.partial_row_blocks : total;
     struct mj_down_args args = {
         .intermediate = call->workspace + call->plan->workspace.intermediate,
+        .intermediate_scales = call->workspace + call->plan->workspace.intermediate_scales,
         .weights = call->weights->memory + call->weights->layout.down,
         .alpha = call->args.down_alpha,
         .bias = call->args.down_bias,
@@ -302,22 +307,44 @@ static CUresult copy_out(const struct call *call, const void *device, void *host
     return call->driver->cuMemcpyDtoHAsync(host, (CUdeviceptr)device, bytes, call->stream);
 }
 
-// Rows in sorted order to rows in the order of pairs.
-static CUresult scatter_intermediate(const struct call *call, int32_t *pairs, uint16_t *rows, uint16_t *out) {
+// A row of codes and scales as the bf16 values q * sf.
+static void expand_row(const uint8_t *codes, const uint8_t *scales, int count, uint16_t *out) {
+    for (int i = 0; i < count; i++) {
+        float q = mj_e2m1_value(mj_e2m1_code(codes, i));
+        out[i] = mj_bf16_round((double)q * (double)mj_e4m3_value(scales[i / 16]));
+    }
+}
+
+// Rows in sorted order to rows in the order of pairs. `rows` is memory for all of them in bf16: codes and scales need
+// less.
+static CUresult scatter_intermediate(const struct call *call, int32_t *pairs, uint8_t *rows, uint16_t *out) {
     const moejit_layer *layer = &call->plan->problem.layer;
+    const struct mj_workspace_layout *workspace = &call->plan->workspace;
+    bool codes = call->plan->problem.packed_layout == MJ_LAYOUT_BLOCK_SCALED;
     int32_t num_rows = 0;
     size_t row_elements = (size_t)layer->intermediate;
+    size_t row_bytes = codes ? (size_t)MJ_ROW_CODE_BYTES(layer->intermediate) : row_elements * sizeof(uint16_t);
+    size_t scale_bytes = codes ? (size_t)MJ_ROW_SCALE_BYTES(layer->intermediate) : 0;
     CUresult result = copy_out(call, expert_offsets(call) + layer->num_local_experts, &num_rows, sizeof(num_rows));
     if (result == CUDA_SUCCESS) result = call->driver->cuStreamSynchronize(call->stream);
     if (result != CUDA_SUCCESS || num_rows == 0) return result;
     result = copy_out(call, sorted_pairs(call), pairs, (size_t)num_rows * sizeof(int32_t));
+    uint8_t *scales = rows + (size_t)num_rows * row_bytes;
     if (result == CUDA_SUCCESS) {
-        result = copy_out(call, call->workspace + call->plan->workspace.intermediate, rows,
-                          (size_t)num_rows * row_elements * sizeof(uint16_t));
+        result = copy_out(call, call->workspace + workspace->intermediate, rows, (size_t)num_rows * row_bytes);
+    }
+    if (result == CUDA_SUCCESS && codes) {
+        result =
+            copy_out(call, call->workspace + workspace->intermediate_scales, scales, (size_t)num_rows * scale_bytes);
     }
     if (result == CUDA_SUCCESS) result = call->driver->cuStreamSynchronize(call->stream);
-    for (int32_t i = 0; result == CUDA_SUCCESS && i < num_rows; i++) {
-        memcpy(out + (size_t)pairs[i] * row_elements, rows + (size_t)i * row_elements, row_elements * sizeof(uint16_t));
+    for (size_t i = 0; result == CUDA_SUCCESS && i < (size_t)num_rows; i++) {
+        uint16_t *to = out + (size_t)pairs[i] * row_elements;
+        if (codes) {
+            expand_row(rows + i * row_bytes, scales + i * scale_bytes, layer->intermediate, to);
+        } else {
+            memcpy(to, rows + i * row_bytes, row_bytes);
+        }
     }
     return result;
 }
@@ -336,7 +363,7 @@ moejit_status moejit_read_intermediate(const moejit_plan *plan, const moejit_for
                             (void *)out, out_bytes, needed);
     }
     int32_t *sorted = malloc(pairs * sizeof(int32_t));
-    uint16_t *rows = malloc(needed);
+    uint8_t *rows = malloc(needed);
     struct mj_entered entered = {false};
     if (sorted == NULL || rows == NULL) {
         status = mj_error_set(&executor->error, MOEJIT_STATUS_OUT_OF_MEMORY, "no memory for %zu bytes of intermediate",

@@ -17,12 +17,28 @@ void moejit_plan_options_init(moejit_plan_options *options) {
     options->struct_size = sizeof(*options);
 }
 
+// Whether the family reads weights as they are packed for the layer.
+static moejit_status check_layout(const struct mj_problem *problem, moejit_family family, const char *arch,
+                                  struct mj_error *error) {
+    enum mj_packed_layout needed = mj_family_layout(family), packed = problem->packed_layout;
+    if (packed == needed) return MOEJIT_STATUS_OK;
+    return mj_error_set(error, MOEJIT_STATUS_UNSUPPORTED,
+                        "the %s family reads the %s layout, the layer's weights are packed as %s on %s "
+                        "(packed_layout = %d)",
+                        mj_family_name(family), mj_packed_layout_name(needed), mj_packed_layout_name(packed), arch,
+                        (int)problem->layer.packed_layout);
+}
+
 moejit_status moejit_layer_supported(const moejit_layer *layer, const char *arch, char *reason, size_t reason_bytes) {
     struct mj_error error = {0};
     struct mj_problem problem;
     moejit_status status = mj_problem_create(&problem, layer, &error);
     if (status == MOEJIT_STATUS_OK && arch != NULL && mj_arch_find(arch) == NULL)
         status = mj_arch_unknown(arch, &error);
+    if (status == MOEJIT_STATUS_OK && arch != NULL) {
+        problem.packed_layout = mj_packed_layout_choose(&problem, arch);
+        status = check_layout(&problem, mj_family_choose(&problem, arch), arch, &error);
+    }
     mj_error_copy(&error, reason, reason_bytes);
     return status;
 }
@@ -47,10 +63,10 @@ int mj_plan_wanted(const struct moejit_plan *plan, struct mj_wanted list[MJ_MAX_
     int num = 0;
     bool atomic = plan->problem.sum == MJ_SUM_ATOMIC;
     bool gate_up[MJ_NUM_TILES] = {false}, down[MJ_NUM_TILES] = {false};
-    list[num++] = (struct mj_wanted){MJ_KERNEL_PACK, -1};
+    list[num++] = (struct mj_wanted){mj_kernel_pack(plan->problem.packed_layout), -1};
     list[num++] = (struct mj_wanted){MJ_KERNEL_ROUTE, -1};
     if (plan->problem.layer.activation_format == MOEJIT_FORMAT_NVFP4)
-        list[num++] = (struct mj_wanted){MJ_KERNEL_QUANTIZE, -1};
+        list[num++] = (struct mj_wanted){mj_kernel_quantize(plan->family), -1};
     list[num++] = (struct mj_wanted){atomic ? MJ_KERNEL_ZERO : MJ_KERNEL_COMBINE, -1};
     for (int i = 0; i < plan->num_buckets; i++) mark_tiles(plan, i, gate_up, down);
     for (int tile = 0; tile < MJ_NUM_TILES; tile++) {
@@ -136,9 +152,10 @@ static moejit_status check_options(const moejit_plan_options *options, struct mj
                             "plan has tile = %d, needs 0 (choose) or 1 to %d (see moejit_tile_name)", options->tile,
                             MJ_NUM_TILES);
     }
-    if ((int)options->family < MOEJIT_FAMILY_AUTO || options->family > MOEJIT_FAMILY_HOPPER) {
+    if ((int)options->family < MOEJIT_FAMILY_AUTO || options->family > MOEJIT_FAMILY_FP4) {
         return mj_error_set(error, MOEJIT_STATUS_INVALID_ARGUMENT,
-                            "plan has family = %d, needs 0 (choose), 1 (portable) or 2 (hopper)", (int)options->family);
+                            "plan has family = %d, needs 0 (choose), 1 (portable), 2 (hopper) or 3 (fp4)",
+                            (int)options->family);
     }
     if ((int)options->tune < MOEJIT_TUNE_NEVER || options->tune > MOEJIT_TUNE_MISSING) {
         return mj_error_set(error, MOEJIT_STATUS_INVALID_ARGUMENT,
@@ -147,12 +164,25 @@ static moejit_status check_options(const moejit_plan_options *options, struct mj
     return MOEJIT_STATUS_OK;
 }
 
+// Whether the family serves this layer, with weights as they are packed for it.
+static moejit_status check_family(struct moejit_plan *plan) {
+    const char *arch = plan->context->arch->name;
+    struct mj_error *error = &plan->context->error;
+    if (plan->family == MOEJIT_FAMILY_FP4 && plan->problem.layer.activation_format != MOEJIT_FORMAT_NVFP4) {
+        return mj_error_set(error, MOEJIT_STATUS_UNSUPPORTED,
+                            "the %s family multiplies NVFP4 activations, the layer has bf16 ones",
+                            mj_family_name(plan->family));
+    }
+    plan->problem.packed_layout = mj_packed_layout_choose(&plan->problem, arch);
+    return check_layout(&plan->problem, plan->family, arch, error);
+}
+
 // The forced tile's family, the one asked for, or the best that the arch runs.
 static moejit_status choose_family(struct moejit_plan *plan, const moejit_plan_options *options) {
     struct moejit_context *context = plan->context;
     const char *arch = context->arch->name;
     plan->forced_tile = options->tile - 1;
-    plan->family = options->family != MOEJIT_FAMILY_AUTO ? options->family : mj_family_best(arch);
+    plan->family = options->family != MOEJIT_FAMILY_AUTO ? options->family : mj_family_choose(&plan->problem, arch);
     if (plan->forced_tile >= 0) plan->family = mj_tiles[plan->forced_tile].family;
     if (options->family != MOEJIT_FAMILY_AUTO && plan->family != options->family) {
         return mj_error_set(&context->error, MOEJIT_STATUS_INVALID_ARGUMENT,
@@ -161,10 +191,10 @@ static moejit_status choose_family(struct moejit_plan *plan, const moejit_plan_o
                             mj_family_name(plan->family));
     }
     if (!mj_family_runs_on(plan->family, arch)) {
-        return mj_error_set(&context->error, MOEJIT_STATUS_UNSUPPORTED,
-                            "the %s family does not run on %s, needs sm_90a", mj_family_name(plan->family), arch);
+        return mj_error_set(&context->error, MOEJIT_STATUS_UNSUPPORTED, "the %s family does not run on %s, needs %s",
+                            mj_family_name(plan->family), arch, mj_family_archs(plan->family));
     }
-    return MOEJIT_STATUS_OK;
+    return check_family(plan);
 }
 
 static void list_buckets(struct moejit_plan *plan) {

@@ -13,6 +13,7 @@ moejit_status moejit_weights_bytes(moejit_context *context, const moejit_layer *
     struct mj_weights_layout layout;
     moejit_status status = mj_problem_create(&problem, layer, &context->error);
     if (status != MOEJIT_STATUS_OK) return status;
+    problem.packed_layout = mj_packed_layout_choose(&problem, context->arch->name);
     mj_layout_weights(&problem, &layout);
     *bytes = layout.total;
     return MOEJIT_STATUS_OK;
@@ -35,13 +36,15 @@ static moejit_status create(struct moejit_weights *weights, const moejit_layer *
     struct moejit_context *context = weights->context;
     moejit_status status = mj_problem_create(&weights->problem, layer, &context->error);
     if (status != MOEJIT_STATUS_OK) return status;
+    weights->problem.packed_layout = mj_packed_layout_choose(&weights->problem, context->arch->name);
     mj_layout_weights(&weights->problem, &weights->layout);
     status = check_memory(weights, memory_bytes, &context->error);
     if (status != MOEJIT_STATUS_OK) return status;
     struct mj_entered entered;
     status = mj_context_enter(context, &entered, &context->error);
     if (status != MOEJIT_STATUS_OK) return status;
-    status = mj_loaded_kernel_describe(context, &weights->problem, MJ_KERNEL_PACK, -1, &weights->pack);
+    status = mj_loaded_kernel_describe(context, &weights->problem, mj_kernel_pack(weights->problem.packed_layout), -1,
+                                       &weights->pack);
     if (status == MOEJIT_STATUS_OK) status = mj_kernel_batch_prepare(context, &weights->pack, 1, NULL, NULL);
     mj_context_leave(context, &entered);
     return status;
@@ -76,7 +79,10 @@ void moejit_weights_destroy(moejit_weights *weights) {
 }
 
 static CUresult launch(const struct moejit_weights *weights, struct mj_pack_args *args, CUstream stream) {
-    unsigned blocks = (unsigned)(mj_ceil_div(args->rows, MJ_BLOCK_ROWS) * mj_ceil_div(args->columns, MJ_BLOCK_COLUMNS));
+    bool scaled = weights->problem.packed_layout == MJ_LAYOUT_BLOCK_SCALED;
+    int row_blocks = mj_ceil_div(args->rows, scaled ? MJ_SCALED_BLOCK_ROWS : MJ_BLOCK_ROWS);
+    int column_blocks = mj_ceil_div(args->columns, scaled ? MJ_SCALED_BLOCK_COLUMNS : MJ_BLOCK_COLUMNS);
+    unsigned blocks = (unsigned)(row_blocks * column_blocks);
     void *parameters[] = {args};
     return weights->context->driver.cuLaunchKernel(weights->pack.module.function, blocks, 1,
                                                    (unsigned)args->num_experts, (unsigned)weights->pack.num_threads, 1,

@@ -20,7 +20,7 @@ static struct mj_problem make_problem(void) {
     return problem;
 }
 
-static const char golden[] = "// moejit down_portable for sm_90a, ABI 2, packed layout 2 (generated)\n"
+static const char golden[] = "// moejit down_portable for sm_90a, ABI 2 (generated)\n"
                              "#include \"down_portable.cuh\"\n\n"
                              "struct Config {\n"
                              "    static constexpr int hidden = 7168;\n"
@@ -29,6 +29,7 @@ static const char golden[] = "// moejit down_portable for sm_90a, ABI 2, packed 
                              "    static constexpr int output_dtype = MJ_DTYPE_BF16;\n"
                              "    static constexpr int down_bias_dtype = MJ_DTYPE_NONE;\n"
                              "    static constexpr int sum = MJ_SUM_ATOMIC;\n"
+                             "    static constexpr int packed_layout = MJ_LAYOUT_FRAGMENTS;\n"
                              "    static constexpr int block_rows = 64;\n"
                              "    static constexpr int block_tokens = 16;\n"
                              "    static constexpr int block_k = 64;\n"

@@ -40,6 +40,12 @@ static void a_good_layer_is_supported_everywhere(void **state) {
     }
     assert_int_equal(moejit_layer_supported(&layer, "sm_70", reason, sizeof(reason)), MOEJIT_STATUS_UNSUPPORTED);
     assert_non_null(strstr(reason, "arch \"sm_70\" is not one of sm_80, "));
+    layer.activation_format = MOEJIT_FORMAT_NVFP4;
+    layer.packed_layout = MOEJIT_PACKED_LAYOUT_BLOCK_SCALED;
+    assert_int_equal(moejit_layer_supported(&layer, "sm_120a", reason, sizeof(reason)), MOEJIT_STATUS_OK);
+    assert_int_equal(moejit_layer_supported(&layer, "sm_90a", reason, sizeof(reason)), MOEJIT_STATUS_UNSUPPORTED);
+    assert_string_equal(reason, "the hopper family reads the fragments layout, the layer's weights are packed as "
+                                "block-scaled on sm_90a (packed_layout = 2)");
 }
 
 static void values_out_of_range_are_named(void **state) {
@@ -56,6 +62,7 @@ static void values_out_of_range_are_named(void **state) {
     REFUSED(output_dtype, MOEJIT_DTYPE_NONE, "layer has output_dtype = 0, needs 1 to 3");
     REFUSED(gate_up_bias_dtype, MOEJIT_DTYPE_F16,
             "layer has gate_up_bias_dtype = 2, needs NONE (0), BF16 (1) or F32 (3)");
+    REFUSED(packed_layout, (moejit_packed_layout)3, "layer has packed_layout = 3, needs 0 to 2");
     REFUSED(router_weight_on_input, 2, "layer has router_weight_on_input = 2, needs 0 to 1");
 }
 
@@ -133,15 +140,60 @@ static void a_family_runs_where_its_instructions_are(void **state) {
     assert_int_equal(mj_family_best("sm_90a"), MOEJIT_FAMILY_HOPPER);
     assert_int_equal(mj_family_best("sm_80"), MOEJIT_FAMILY_PORTABLE);
     assert_int_equal(mj_family_best("sm_100a"), MOEJIT_FAMILY_PORTABLE);
+    assert_int_equal(mj_family_best("sm_120a"), MOEJIT_FAMILY_PORTABLE);
     assert_true(mj_family_runs_on(MOEJIT_FAMILY_PORTABLE, "sm_90a"));
     assert_false(mj_family_runs_on(MOEJIT_FAMILY_HOPPER, "sm_120a"));
     for (int tile = 0; tile < MJ_NUM_TILES; tile++) {
-        assert_int_equal(moejit_tile_runs_on(tile, "sm_90a"), 1);
+        assert_int_equal(moejit_tile_runs_on(tile, "sm_90a"), mj_tiles[tile].family != MOEJIT_FAMILY_FP4);
+        assert_int_equal(moejit_tile_runs_on(tile, "sm_121a"), mj_tiles[tile].family != MOEJIT_FAMILY_HOPPER);
         assert_int_equal(moejit_tile_runs_on(tile, "sm_89"), mj_tiles[tile].family == MOEJIT_FAMILY_PORTABLE);
     }
     assert_int_equal(moejit_tile_runs_on(-1, "sm_90a"), 0);
     assert_int_equal(moejit_tile_runs_on(MJ_NUM_TILES, "sm_90a"), 0);
     assert_int_equal(moejit_tile_runs_on(0, NULL), 0);
+}
+
+static void activations_and_packed_layout_choose_the_family(void **state) {
+    (void)state;
+    struct mj_problem problem;
+    struct mj_error error;
+    moejit_layer layer = good_layer();
+    assert_int_equal(mj_problem_create(&problem, &layer, &error), MOEJIT_STATUS_OK);
+    assert_int_equal(mj_family_choose(&problem, "sm_120a"), MOEJIT_FAMILY_PORTABLE);
+    assert_int_equal(mj_packed_layout_choose(&problem, "sm_120a"), MJ_LAYOUT_FRAGMENTS);
+    problem.layer.activation_format = MOEJIT_FORMAT_NVFP4;
+    assert_int_equal(mj_family_choose(&problem, "sm_120a"), MOEJIT_FAMILY_FP4);
+    assert_int_equal(mj_family_choose(&problem, "sm_121a"), MOEJIT_FAMILY_FP4);
+    assert_int_equal(mj_family_choose(&problem, "sm_100a"), MOEJIT_FAMILY_PORTABLE);
+    assert_int_equal(mj_family_choose(&problem, "sm_90a"), MOEJIT_FAMILY_HOPPER);
+    assert_int_equal(mj_packed_layout_choose(&problem, "sm_121a"), MJ_LAYOUT_BLOCK_SCALED);
+    assert_int_equal(mj_packed_layout_choose(&problem, "sm_90a"), MJ_LAYOUT_FRAGMENTS);
+    problem.layer.packed_layout = MOEJIT_PACKED_LAYOUT_FRAGMENTS;
+    assert_int_equal(mj_family_choose(&problem, "sm_120a"), MOEJIT_FAMILY_PORTABLE);
+    assert_int_equal(mj_packed_layout_choose(&problem, "sm_120a"), MJ_LAYOUT_FRAGMENTS);
+}
+
+// The bytes of odd sizes: blocks of 128 rows by 64 columns with their scales; rows of codes to 32 columns, of scales to
+// 128.
+static void the_block_scaled_layout_has_its_sizes(void **state) {
+    (void)state;
+    struct mj_problem problem;
+    struct mj_error error;
+    struct mj_weights_layout weights;
+    struct mj_workspace_layout workspace;
+    moejit_layer layer = good_layer();
+    layer.hidden = 208, layer.intermediate = 80;
+    layer.activation_format = MOEJIT_FORMAT_NVFP4;
+    assert_int_equal(mj_problem_create(&problem, &layer, &error), MOEJIT_STATUS_OK);
+    problem.packed_layout = MJ_LAYOUT_BLOCK_SCALED;
+    mj_layout_weights(&problem, &weights);
+    assert_int_equal(weights.gate_up_expert, 2 * 4 * 4608);
+    assert_int_equal(weights.down_expert, 2 * 2 * 4608);
+    mj_layout_workspace(&problem, 256, 1, &workspace);
+    assert_int_equal(workspace.x_value_scales - workspace.x_values, 256 * 112);
+    assert_int_equal(workspace.intermediate - workspace.x_value_scales, 256 * 16);
+    assert_int_equal(workspace.intermediate_scales - workspace.intermediate, 256 * layer.top_k * 48);
+    assert_int_equal(workspace.partials - workspace.intermediate_scales, 256 * layer.top_k * 8);
 }
 
 static void the_ordered_workspace_keeps_its_cap(void **state) {
@@ -170,6 +222,8 @@ int main(void) {
         cmocka_unit_test(sums_are_resolved),
         cmocka_unit_test(tiles_follow_the_tokens_of_an_expert),
         cmocka_unit_test(a_family_runs_where_its_instructions_are),
+        cmocka_unit_test(activations_and_packed_layout_choose_the_family),
+        cmocka_unit_test(the_block_scaled_layout_has_its_sizes),
         cmocka_unit_test(the_ordered_workspace_keeps_its_cap),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

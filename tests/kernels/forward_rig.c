@@ -20,6 +20,22 @@ static void *upload(struct rig *rig, const void *data, size_t bytes) {
     return memory;
 }
 
+// What NVFP4 activations ask for beside the rest.
+static bool upload_nvfp4(struct rig *rig) {
+    const struct layer_data *data = &rig->data;
+    const moejit_layer *layer = &data->problem.layer;
+    moejit_forward_args *args = &rig->args;
+    if (layer->activation_format != MOEJIT_FORMAT_NVFP4) return true;
+    args->intermediate_scale = upload(rig, data->intermediate_scale, data->intermediate_scale_count * 4);
+    if (layer->input_format == MOEJIT_FORMAT_NVFP4) {
+        args->x.dtype = MOEJIT_DTYPE_NVFP4;
+        args->x_scale = upload(rig, data->x_scale, data->x_scale_bytes);
+        return args->intermediate_scale != NULL && args->x_scale != NULL;
+    }
+    args->input_scale = upload(rig, &data->input_scale, 4);
+    return args->intermediate_scale != NULL && args->input_scale != NULL;
+}
+
 static bool upload_all(struct rig *rig) {
     const struct layer_data *data = &rig->data;
     const moejit_layer *layer = &data->problem.layer;
@@ -39,7 +55,7 @@ static bool upload_all(struct rig *rig) {
     args->down_alpha = upload(rig, data->down_alpha, experts * 4);
     args->output = (moejit_tensor){upload(rig, NULL, (size_t)rig->data.num_tokens * (size_t)hidden * 4),
                                    layer->output_dtype, rig->data.num_tokens, hidden, 0};
-    return rig->num_memory == 10;
+    return rig->num_memory == 10 && upload_nvfp4(rig);
 }
 
 moejit_status rig_create(struct rig *rig, struct gpu *gpu, const moejit_layer *layer, const struct layer_data *data) {

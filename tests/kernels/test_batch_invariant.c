@@ -1,5 +1,5 @@
 // The batch-invariant sum: a row has the same bits whatever other rows are in the call, and whatever tile serves them.
-// In both families.
+// In every family that the arch runs.
 #include "../cmocka_all.h"
 
 #include <math.h>
@@ -7,6 +7,8 @@
 #include <string.h>
 
 #include "forward_rig.h"
+#include "layer_options.h"
+#include "moe/tile.h"
 
 #define TOKENS 70
 #define HIDDEN 192
@@ -66,11 +68,13 @@ static void run_part(struct rig *rig, const moejit_forward_args *whole, int firs
     assert_true(rig_output(rig, output));
 }
 
-static void check_family(moejit_family family) {
+static void check_family(moejit_family family, moejit_format activations) {
     static const int parts[][2] = {{0, 1}, {69, 1}, {5, 8}, {30, 33}, {7, 63}};
     static float whole[TOKENS * HIDDEN], part[TOKENS * HIDDEN];
     moejit_layer layer = make_layer(MOEJIT_SUM_BATCH_INVARIANT);
     struct rig rig;
+    layer.activation_format = activations;
+    layer.packed_layout = layer_options_layout(family, 0);
     make_rig(&rig, &layer, family);
     moejit_forward_args args = rig.args;
     run_part(&rig, &args, 0, TOKENS, whole);
@@ -84,20 +88,38 @@ static void check_family(moejit_family family) {
     rig_destroy(&rig);
 }
 
+static void skip_unless_here(moejit_family family) {
+    moejit_context_options options;
+    moejit_context *context = NULL;
+    moejit_context_options_init(&options);
+    assert_int_equal(moejit_context_create(&options, &context, NULL, 0), MOEJIT_STATUS_OK);
+    bool here = mj_family_runs_on(family, moejit_context_arch(context));
+    moejit_context_destroy(context);
+    if (!here) skip();
+}
+
 static void rows_of_the_portable_family_keep_their_bits(void **state) {
     (void)state;
-    check_family(MOEJIT_FAMILY_PORTABLE);
+    check_family(MOEJIT_FAMILY_PORTABLE, MOEJIT_FORMAT_BF16);
 }
 
 static void rows_of_the_hopper_family_keep_their_bits(void **state) {
     (void)state;
-    check_family(MOEJIT_FAMILY_HOPPER);
+    skip_unless_here(MOEJIT_FAMILY_HOPPER);
+    check_family(MOEJIT_FAMILY_HOPPER, MOEJIT_FORMAT_BF16);
+}
+
+static void rows_of_the_fp4_family_keep_their_bits(void **state) {
+    (void)state;
+    skip_unless_here(MOEJIT_FAMILY_FP4);
+    check_family(MOEJIT_FAMILY_FP4, MOEJIT_FORMAT_NVFP4);
 }
 
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(rows_of_the_portable_family_keep_their_bits),
         cmocka_unit_test(rows_of_the_hopper_family_keep_their_bits),
+        cmocka_unit_test(rows_of_the_fp4_family_keep_their_bits),
     };
     return cmocka_run_group_tests(tests, open_gpu, close_gpu);
 }

@@ -1,18 +1,21 @@
 // The kernels' numerics: a pairwise covering table over everything that a layer and a call can be, each case checked
 // against the double-precision reference (layer_run.h: numbers, untouched bytes, the zeroing counter, repeated runs).
 //
-//     test_kernels [FIRST STEP [digests] [random] [hopper]]   cases FIRST, FIRST + STEP, ...; all if none is given
+//     test_kernels [FIRST STEP [digests] [random] [hopper|fp4]]   cases FIRST, FIRST + STEP, ...; all if none is given
 //
 // With "digests" each case of a deterministic sum prints a line with its output's digest: equal bits, equal lines, on
 // an H100 and on its emulator (digests_sm_90a.txt holds those of an H100; fidelity.sh compares). With "hopper" the
-// tiles are those of the Hopper family, which sums in the same order: the same digests.
+// tiles are those of the Hopper family, which sums in the same order: the same digests. With "fp4" those of the fp4
+// family, which takes the cases with NVFP4 activations alone: on the emulator, the same digests.
 //
 // Runs on what MOEJIT_CUDA_LIBRARY names. Exit status 1 where a case fails.
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "layer_options.h"
 #include "layer_run.h"
+#include "moe/tile.h"
 #include "pairwise.h"
 
 // Sizes of an emulator with the remainders of real ones by 64 and 128: 2880 = 64, 1856 = 64, 2688 = 0 (by 128), and
@@ -21,8 +24,6 @@ static const int sizes[][2] = {{128, 64}, {192, 320}, {320, 192}, {16, 16}, {80,
 static const int experts[][4] = {{1, 1, 0, 1}, {4, 4, 0, 2},   {8, 3, 2, 3},
                                  {5, 5, 0, 5}, {40, 40, 0, 8}, {33, 2, 31, 1}};
 static const int tokens[] = {0, 1, 2, 7, 8, 9, 17, 33, 64, 65, 70};
-
-#define NUM_PORTABLE_TILES 5
 
 enum factor {
     SIZE,
@@ -83,14 +84,14 @@ static void fill_layer(const int *row, moejit_layer *layer) {
     layer->router_weight_on_input = row[ON_INPUT];
 }
 
-// Of the portable family the level is a tile, 0 the plan's choice; another family's tiles take turns.
+// Level 0 is the plan's choice; the family's tiles take turns.
 static void choose_tile(int level, moejit_family family, struct layer_case *what) {
+    int first = 0, count = 0;
+    while (mj_tiles[first].family != family) first++;
+    while (first + count < MJ_NUM_TILES && mj_tiles[first + count].family == family) count++;
     what->family = family;
-    what->tile = level;
-    if (family == MOEJIT_FAMILY_PORTABLE || level == 0) return;
-    int num_tiles = 0;
-    while (moejit_tile_name(num_tiles) != NULL) num_tiles++;
-    what->tile = NUM_PORTABLE_TILES + 1 + (level - 1) % (num_tiles - NUM_PORTABLE_TILES);
+    what->tile = level == 0 ? 0 : first + 1 + (level - 1) % count;
+    what->layer.packed_layout = layer_options_layout(family, 0);
 }
 
 static void fill_case(const int *row, int number, moejit_family family, struct layer_case *what) {
@@ -142,6 +143,7 @@ static int run_cases(struct gpu *gpu, moejit_context *context, int first, int st
         struct layer_result result;
         if (number % step != first) continue;
         fill_case(row, number, mode.family, &what);
+        if (mode.family == MOEJIT_FAMILY_FP4 && what.layer.activation_format == MOEJIT_FORMAT_BF16) continue;
         layer_run(gpu, context, &what, &result);
         if (mode.digests && what.layer.sum == MOEJIT_SUM_DETERMINISTIC) {
             printf("case %d digest %016llx\n", number, (unsigned long long)result.output_digest);
@@ -165,6 +167,7 @@ int main(int argc, char **argv) {
         mode.digests |= strcmp(argv[i], "digests") == 0;
         mode.random |= strcmp(argv[i], "random") == 0;
         if (strcmp(argv[i], "hopper") == 0) mode.family = MOEJIT_FAMILY_HOPPER;
+        if (strcmp(argv[i], "fp4") == 0) mode.family = MOEJIT_FAMILY_FP4;
     }
     char message[1024];
     struct gpu gpu;

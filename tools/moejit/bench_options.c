@@ -20,7 +20,7 @@ static const char help[] =
     "%s"
     "  --model A,B and --sum A,B take lists here; --sum all is all three\n\n"
     "  --tokens LIST            comma-separated (default 1,16,64,256,1024)\n"
-    "  --family F               auto, portable, hopper, a list of them, or all that run here\n"
+    "  --family F               auto, portable, hopper, fp4, a list, or all that run here\n"
     "  --tile T                 as in run\n"
     "  --tuned                  decisions from the cache, measured first where it has none\n"
     "  --untuned                decisions by the rule (default)\n"
@@ -130,11 +130,11 @@ static bool take_sum(struct bench_options *options, char *item) {
 }
 
 static bool take_family(struct bench_options *options, char *item) {
-    static const char *const families[] = {"auto", "portable", "hopper", "all", NULL};
+    static const char *const families[] = {"auto", "portable", "hopper", "fp4", "all", NULL};
     int choice = 0;
     if (!command_choice("bench", "family", item, families, &choice)) return false;
-    options->all_families |= choice == 3;
-    if (choice == 3) return true;
+    options->all_families |= choice == 4;
+    if (choice == 4) return true;
     if (options->num_families == BENCH_MAX_FAMILIES) {
         command_usage("bench", "--family has more than %d families", BENCH_MAX_FAMILIES);
         return false;

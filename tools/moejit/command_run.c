@@ -7,6 +7,7 @@
 #include "layer_input.h"
 #include "layer_options.h"
 #include "layer_run.h"
+#include "moe/tile.h"
 
 static const char help[] =
     "Usage: moejit run [options]\n"
@@ -19,7 +20,9 @@ static const char help[] =
     "                           router_weights and the output expected (docs/checkpoints.md)\n"
     "  --tokens N               0 to 65536 (default 16)\n"
     "  --tile T                 one of 64x8x64, 64x16x64, 64x32x64, 128x64x64, 128x128x64; on sm_90a also\n"
-    "                           hopper_64x8x128, hopper_128x16x128, hopper_256x64x64, hopper_256x128x64\n"
+    "                           hopper_64x8x128, hopper_128x16x128, hopper_256x64x64, hopper_256x128x64; on sm_120a "
+    "and\n"
+    "                           sm_121a fp4_64x8x128, fp4_64x16x128, fp4_64x32x128, fp4_128x64x128, fp4_128x128x128\n"
     "                           (default: by tokens per expert)\n"
     "  --routing R              uniform, skewed, none (default uniform)\n"
     "  --exact                  data whose sums are exact: an f32 output must match to the bit\n"
@@ -29,7 +32,8 @@ static const char help[] =
     "  --graph                  capture forward and launch it as a graph\n"
     "  --repeat N               run again N times; a deterministic sum must give the same bits (default 1)\n"
     "  --check-rows N           rows checked against the reference (default: all, or 64 of a large layer)\n"
-    "  --family F               auto, portable or hopper (sm_90a) (default auto)\n"
+    "  --family F               auto, portable, hopper (sm_90a) or fp4 (sm_120a, sm_121a; NVFP4 activations) (default "
+    "auto)\n"
     "  --kernel SYMBOL          a layer that uses that kernel of 'moejit inspect'; all: every tile, both sums and\n"
     "                           activation formats, every activation: a table, and all must pass\n"
     "  --seed N                 (default 0)\n"
@@ -52,7 +56,7 @@ struct run_options {
 };
 
 static const char *const routings[] = {"uniform", "skewed", "none", NULL};
-static const char *const families[] = {"auto", "portable", "hopper", NULL};
+static const char *const families[] = {"auto", "portable", "hopper", "fp4", NULL};
 static const char *const output_modes[] = {"overwrite", "accumulate", "assume-zero", NULL};
 
 enum {
@@ -118,12 +122,19 @@ static bool take_kernel(struct run_options *options, const char *symbol) {
     int stem = 0;
     while (stems[stem] != NULL && strncmp(symbol, stems[stem], strlen(stems[stem])) != 0) stem++;
     const char *rest = stems[stem] != NULL ? symbol + strlen(stems[stem]) : symbol;
+    bool fp4 = stems[stem] != NULL && (strncmp(rest, "fp4_", 4) == 0 || strcmp(rest, "_fp4") == 0);
+    if (fp4) options->layer.activation_format = MOEJIT_FORMAT_NVFP4;
+    if (fp4 && (stem == 0 || stem == 2)) {
+        options->what.family = MOEJIT_FAMILY_FP4;
+        return true;
+    }
     if (stems[stem] == NULL || (stem < 5 && *rest != '\0')) {
         command_usage("run", "--kernel is \"%s\", needs \"all\" or a symbol that 'moejit inspect' lists", symbol);
         return false;
     }
     if (stem >= 5) return take_tile(rest, &options->what.tile);
-    if (stem == 2) options->layer.activation_format = MOEJIT_FORMAT_NVFP4;
+    if (stem == 2)
+        options->layer.activation_format = MOEJIT_FORMAT_NVFP4, options->what.family = MOEJIT_FAMILY_PORTABLE;
     if (stem == 3) options->layer.sum = MOEJIT_SUM_ATOMIC, options->what.live_tokens = 1 << 16;
     if (stem == 4) options->layer.sum = MOEJIT_SUM_DETERMINISTIC;
     return true;
@@ -230,6 +241,7 @@ static bool run_case(const struct run_options *options, struct gpu *gpu, moejit_
     struct layer_result result;
     struct layer_case what = *given;
     what.max_checked_rows = rows_to_check(options, &what);
+    what.layer.packed_layout = layer_options_layout(what.family, what.tile);
     if (options->checkpoint.model != NULL) {
         layer_run_data(gpu, context, &what, &options->data, &result);
     } else {
@@ -249,6 +261,8 @@ static int run_all(const struct run_options *options, struct gpu *gpu, moejit_co
             what.tile = tile;
             what.layer.sum = variant & 1 ? MOEJIT_SUM_DETERMINISTIC : MOEJIT_SUM_ATOMIC;
             what.layer.activation_format = variant & 2 ? MOEJIT_FORMAT_NVFP4 : MOEJIT_FORMAT_BF16;
+            if (mj_tiles[tile - 1].family == MOEJIT_FAMILY_FP4 && what.layer.activation_format == MOEJIT_FORMAT_BF16)
+                continue;
             what.live_tokens = variant == 1 ? what.num_tokens / 2 : -1; // the zero kernel, and combine's rows
             what.layer.output_dtype = (moejit_dtype)(MOEJIT_DTYPE_BF16 + (tile + variant) % 3);
             if (what.layer.sum == MOEJIT_SUM_ATOMIC && variant == 0) what.live_tokens = what.num_tokens - 1;

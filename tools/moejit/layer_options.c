@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "checkpoint_layer.h"
+#include "moe/tile.h"
 
 const char layer_options_help[] =
     "The layer:\n"
@@ -201,4 +202,10 @@ void layer_options_shrink(moejit_layer *layer) {
     if (layer->top_k > layer->num_experts) layer->top_k = layer->num_experts;
     layer->local_expert_offset = 0;
     layer->num_local_experts = layer->num_experts;
+}
+
+moejit_packed_layout layer_options_layout(moejit_family family, int tile) {
+    if (tile > 0 && tile <= MJ_NUM_TILES) family = mj_tiles[tile - 1].family;
+    if (family == MOEJIT_FAMILY_AUTO) return MOEJIT_PACKED_LAYOUT_AUTO;
+    return family == MOEJIT_FAMILY_FP4 ? MOEJIT_PACKED_LAYOUT_BLOCK_SCALED : MOEJIT_PACKED_LAYOUT_FRAGMENTS;
 }

@@ -1,0 +1,50 @@
+// gate_up for sm_120a and sm_121a: as gate_up_portable.cuh, on the main loop of gemm_fp4.cuh; the intermediate is NVFP4.
+#pragma once
+#include "gate_up_epilogue.cuh"
+#include "gemm_fp4.cuh"
+
+namespace moejit {
+
+template <class Config> struct GateUpFp4 {
+    using Gemm = GemmFp4<Config>;
+    using Epilogue = GateUpEpilogue<Config, Gemm>;
+    static constexpr int num_row_tiles = (Epilogue::num_row_blocks + Gemm::row_blocks - 1) / Gemm::row_blocks;
+    static constexpr int tile_channels = Config::gated ? Config::block_rows / 2 : Config::block_rows;
+
+    static_assert(Config::activation_format == MJ_FORMAT_NVFP4, "the tensor cores multiply NVFP4 by NVFP4");
+
+    __device__ static void run(const mj_gate_up_args &args)
+    {
+        extern __shared__ __align__(128) char memory[];
+        auto &shared = *reinterpret_cast<typename Gemm::Shared *>(memory + Gemm::work_bytes);
+        count_tiles<Config::block_tokens, Config::num_threads>(shared.first_tile, shared.thread_sums, args.expert_offsets,
+                                                               args.num_local_experts, num_row_tiles);
+        int num_tiles = shared.first_tile[args.num_local_experts];
+        QuantisedRows x{static_cast<const uint8_t *>(args.x), args.x_value_scales};
+        Gemm gemm;
+        for (TileWalk walk; !walk.ends(num_tiles); walk.advance()) {
+            if (walk.tile_idx() >= num_tiles) continue;
+            Tile tile = find_tile<Config::block_tokens>(walk.tile_idx(), shared.first_tile, args.expert_offsets, args.num_local_experts);
+            for (int n = static_cast<int>(threadIdx.x); n < Config::block_tokens; n += Config::num_threads) {
+                bool valid = n < tile.num_tokens;
+                shared.token_rows[n] = valid ? args.sorted_pairs[tile.first_position + n] / Config::top_k : -1;
+            }
+            __syncthreads();
+            gemm.template multiply<Config::hidden>(memory, shared, args.weights + tile.expert * args.expert_stride_bytes, x,
+                                                   tile.row_tile * Gemm::row_blocks, Epilogue::num_row_blocks);
+            float *staging = reinterpret_cast<float *>(memory);
+            Epilogue::stage(gemm, staging, tile, tile.row_tile * tile_channels, args);
+            __syncthreads();
+            Epilogue::template store_codes<tile_channels, Config::num_threads>(staging, tile, tile.row_tile * tile_channels,
+                                                                               static_cast<int>(threadIdx.x), args);
+            __syncthreads(); // the next tile overwrites token_rows and the ring
+        }
+    }
+};
+
+template <class Config> __device__ __forceinline__ void gate_up_fp4(const mj_gate_up_args &args)
+{
+    GateUpFp4<Config>::run(args);
+}
+
+} // namespace moejit

@@ -1,0 +1,258 @@
+// The main loop that gate_up and down share on sm_120a and sm_121a: packed NVFP4 weights (M side) times gathered NVFP4 token
+// rows (N side), f32 sums. A ring of shared-memory stages is filled by cp.async; codes and scales go to the tensor cores as
+// they are.
+#pragma once
+#include "ptx_memory.cuh"
+#include "ptx_mma_scaled.cuh"
+#include "scheduler.cuh"
+
+namespace moejit {
+
+// Rows of activations in NVFP4 (abi.h).
+struct QuantisedRows {
+    const uint8_t *codes, *scales;
+};
+
+template <class Config> struct GemmFp4 {
+    static constexpr int block_rows = Config::block_rows, block_tokens = Config::block_tokens;
+    static constexpr int num_stages = Config::num_stages, num_threads = Config::num_threads;
+    static constexpr int num_warps = num_threads / 32;
+    static constexpr int warps_on_tokens = block_tokens >= 64 ? 2 : 1, warps_on_rows = num_warps / warps_on_tokens;
+    static constexpr int row_tiles = block_rows / 16 / warps_on_rows;          // m16 tiles of a warp
+    static constexpr int token_tiles = block_tokens / 8 / warps_on_tokens;     // n8 tiles of a warp
+    static constexpr int row_blocks = block_rows / MJ_BLOCK_ROWS;              // halves of packed blocks, 64 rows each
+    static constexpr int k_blocks = Config::block_k / MJ_SCALED_BLOCK_COLUMNS; // of a stage
+    static constexpr int half_code_bytes = MJ_SCALED_BLOCK_CODE_BYTES / 2, half_scale_bytes = MJ_SCALED_BLOCK_SCALE_BYTES / 2;
+    static constexpr int half_bytes = half_code_bytes + half_scale_bytes;
+    static constexpr int weight_bytes = k_blocks * row_blocks * half_bytes; // of a stage; then codes, then scales of tokens
+    static constexpr int token_row_bytes = Config::block_k / 2, token_scale_bytes = Config::block_k / 16;
+    static constexpr int token_scales_at = weight_bytes + block_tokens * token_row_bytes;
+    static constexpr int stage_bytes = token_scales_at + block_tokens * token_scale_bytes;
+    static constexpr int ring_bytes = num_stages * stage_bytes;
+    static constexpr int staging_stride = block_rows + 4; // floats; + 4 spreads the columns of a store over the banks
+    static constexpr int staging_bytes = block_tokens * staging_stride * 4;
+    static constexpr int work_bytes = ring_bytes > staging_bytes ? ring_bytes : staging_bytes;
+
+    static_assert(Config::packed_layout == MJ_LAYOUT_BLOCK_SCALED, "codes and scales as the tensor cores take them");
+    static_assert(k_blocks == 2, "a stage has 64 bytes of a token's codes and 8 of its scales");
+    static_assert(row_tiles * warps_on_rows * 16 == block_rows && row_tiles <= 2, "warps share the rows evenly, in one half");
+    static_assert(token_tiles * warps_on_tokens * 8 == block_tokens, "warps share the tokens evenly");
+    static_assert(num_threads == row_blocks * 128 && num_threads >= block_tokens, "16 bytes of each packed block a thread");
+    static_assert(num_stages >= 2, "a ring needs two stages");
+
+    // Dynamic shared memory: the ring (later the staged results), then this, then first_tile[num_experts + 1].
+    struct Shared {
+        int token_rows[block_tokens]; // row of each token, -1 where the tile has no such token
+        int thread_sums[num_threads];
+        int first_tile[1];
+    };
+
+    float sums[row_tiles][token_tiles][4];
+
+    template <int reduced>
+    static constexpr int column_blocks = (reduced + MJ_SCALED_BLOCK_COLUMNS - 1) / MJ_SCALED_BLOCK_COLUMNS;
+
+    // What this thread copies of each stage: of every packed block 16 bytes of codes, of one 8 bytes of scales; pieces of
+    // tokens' rows. Sources are those of the first stage; null where there is nothing.
+    static constexpr int pieces = token_row_bytes / 16, token_copies = (block_tokens * pieces + num_threads - 1) / num_threads;
+    struct Copies {
+        const uint8_t *codes, *scales, *token_codes[token_copies], *token_scales;
+    };
+
+    __device__ __forceinline__ static int thread() { return static_cast<int>(threadIdx.x); }
+
+    template <int reduced>
+    __device__ __forceinline__ static Copies copies_of(const Shared &shared, const uint8_t *weights, QuantisedRows tokens,
+                                                       int first_row_block, int num_row_blocks)
+    {
+        constexpr int64_t row_bytes = static_cast<int64_t>(column_blocks<reduced>) * MJ_SCALED_BLOCK_BYTES;
+        Copies copies{};
+        int row_block = first_row_block + thread() / 128;
+        if (row_block < num_row_blocks) {
+            copies.codes = weights + row_block / 2 * row_bytes + row_block % 2 * half_code_bytes + thread() % 128 * 16;
+        }
+        row_block = first_row_block + thread() / 64;
+        if (thread() < row_blocks * 64 && row_block < num_row_blocks && thread() / 32 % 2 < column_blocks<reduced>) {
+            copies.scales = weights + row_block / 2 * row_bytes + thread() / 32 % 2 * MJ_SCALED_BLOCK_BYTES +
+                            MJ_SCALED_BLOCK_CODE_BYTES + thread() % 32 * 16 + row_block % 2 * 8;
+        }
+#pragma unroll
+        for (int i = 0; i < token_copies; i++) {
+            int token = (thread() + i * num_threads) / pieces, row = token < block_tokens ? shared.token_rows[token] : -1;
+            int64_t offset = static_cast<int64_t>(row) * MJ_ROW_CODE_BYTES(reduced) + thread() % pieces * 16;
+            if (row >= 0) copies.token_codes[i] = tokens.codes + offset;
+        }
+        int row = thread() < block_tokens ? shared.token_rows[thread()] : -1;
+        if (row >= 0) copies.token_scales = tokens.scales + static_cast<int64_t>(row) * MJ_ROW_SCALE_BYTES(reduced);
+        return copies;
+    }
+
+    // `reduced` columns of 64-row blocks first_row_block and up of the matrix at `weights`, which has num_row_blocks.
+    template <int reduced>
+    __device__ __forceinline__ void multiply(char *ring, const Shared &shared, const uint8_t *weights, QuantisedRows tokens,
+                                             int first_row_block, int num_row_blocks)
+    {
+        constexpr int num_steps = (reduced + Config::block_k - 1) / Config::block_k;
+        uint32_t base = shared_address(ring);
+        for (int m = 0; m < row_tiles; m++) {
+            for (int n = 0; n < token_tiles; n++) {
+                for (int i = 0; i < 4; i++) sums[m][n][i] = 0.0f;
+            }
+        }
+        Copies copies = copies_of<reduced>(shared, weights, tokens, first_row_block, num_row_blocks);
+        auto fill = [&](int stage, int step) {
+            if (step < num_steps) {
+                fill_weights<reduced>(base + stage * stage_bytes, copies, weights, step);
+                fill_tokens<reduced>(base + stage * stage_bytes, copies, weights, step);
+            }
+            copy_async_commit(); // a group always, so that waits can count groups
+        };
+#pragma unroll 1
+        for (int step = 0; step < num_stages - 1; step++) fill(step, step);
+#pragma unroll 1
+        for (int step = 0, stage = 0; step < num_steps; step++) {
+            copy_async_wait<num_stages - 2>();
+            __syncthreads(); // this step's copies of all threads have arrived, and the stage filled next is no longer read
+            fill(stage == 0 ? num_stages - 1 : stage - 1, step + num_stages - 1);
+            consume(base + stage * stage_bytes);
+            stage = stage + 1 == num_stages ? 0 : stage + 1;
+        }
+        copy_async_wait<0>();
+        __syncthreads(); // the ring is free for the epilogue
+    }
+
+    // Halves of packed blocks, [k block][row block]: 2048 bytes of codes, then for row i of 32 the scales of rows i and
+    // i + 32. What is beyond the matrix becomes zeros; the address must be a good one even where nothing is read.
+    template <int reduced>
+    __device__ __forceinline__ static void fill_weights(uint32_t stage, const Copies &copies, const uint8_t *good, int step)
+    {
+        int64_t offset = static_cast<int64_t>(step) * k_blocks * MJ_SCALED_BLOCK_BYTES;
+#pragma unroll
+        for (int k = 0; k < k_blocks; k++) {
+            bool valid = copies.codes != nullptr && inside<reduced>(step * k_blocks + k);
+            uint32_t half = stage + (k * row_blocks + thread() / 128) * half_bytes;
+            copy_async_16(half + thread() % 128 * 16, valid ? copies.codes + offset + k * MJ_SCALED_BLOCK_BYTES : good, valid);
+        }
+        if (thread() < row_blocks * 64) {
+            int k = thread() / 32 % 2;
+            bool valid = copies.scales != nullptr && inside<reduced>(step * k_blocks + k);
+            uint32_t half = stage + (k * row_blocks + thread() / 64) * half_bytes;
+            copy_async_8_part(half + half_code_bytes + thread() % 32 * 8, valid ? copies.scales + offset : good, valid ? 8 : 0);
+        }
+    }
+
+    template <int reduced> __device__ __forceinline__ static bool inside(int column_block)
+    {
+        return column_blocks<reduced> % k_blocks == 0 || column_block < column_blocks<reduced>;
+    }
+
+    template <int reduced>
+    __device__ __forceinline__ static void fill_tokens(uint32_t stage, const Copies &copies, const uint8_t *good, int step)
+    {
+        int left = reduced - step * Config::block_k, piece = thread() % pieces;
+#pragma unroll
+        for (int i = 0; i < token_copies; i++) {
+            int token = (thread() + i * num_threads) / pieces;
+            if (token >= block_tokens) break;
+            int bytes = copies.token_codes[i] == nullptr ? 0 : present<reduced>(left / 2 - piece * 16, 16);
+            copy_async_16_part(stage + weight_bytes + token_offset(token, piece),
+                               bytes > 0 ? copies.token_codes[i] + step * token_row_bytes : good, bytes);
+        }
+        if (thread() < block_tokens) {
+            int bytes = copies.token_scales == nullptr ? 0 : present<reduced>(left / 16, token_scale_bytes);
+            copy_async_8_part(stage + token_scales_at + thread() * token_scale_bytes,
+                              bytes > 0 ? copies.token_scales + step * token_scale_bytes : good, bytes);
+        }
+    }
+
+    // Of `whole` bytes those before the row's end, which is `left` bytes away.
+    template <int reduced> __device__ __forceinline__ static int present(int left, int whole)
+    {
+        return reduced % Config::block_k == 0 || left > whole ? whole : (left < 0 ? 0 : left);
+    }
+
+    // 16-byte chunks of a token's row are permuted by the row, so that eight rows of one column meet eight bank groups.
+    __device__ __forceinline__ static int token_offset(int token, int chunk)
+    {
+        return token * token_row_bytes + ((chunk ^ (token >> 1 & 3)) << 4);
+    }
+
+    __device__ __forceinline__ void consume(uint32_t stage)
+    {
+        int lane = static_cast<int>(threadIdx.x) % 32, warp = static_cast<int>(threadIdx.x) / 32;
+        int first_row_tile = warp / warps_on_tokens * row_tiles, first_token = warp % warps_on_tokens * token_tiles * 8;
+#pragma unroll
+        for (int k = 0; k < k_blocks; k++) {
+            uint32_t half = stage + (k * row_blocks + first_row_tile / 4) * half_bytes;
+            uint32_t a[row_tiles][4], b[token_tiles][2], b_scales[(token_tiles + 3) / 4];
+#pragma unroll
+            for (int m = 0; m < row_tiles; m++) {
+                // Matrices of 8 rows by 16 bytes: rows 0 and 8, then the same 32 columns on.
+                int row_group = (first_row_tile + m) % 4 * 2 + lane / 8 % 2;
+                load_matrix_x4(a[m], half + row_group * 256 + lane / 16 * 128 + lane % 8 * 16);
+            }
+            uint32_t a_scales = load_shared_4(half + half_code_bytes + weight_scale_at(first_row_tile % 4, lane));
+            load_tokens(b, stage + weight_bytes, first_token, k, lane);
+#pragma unroll
+            for (int n = 0; n < token_tiles; n += 4) {
+                int token = first_token + n * 8 + lane % 4 % (token_tiles < 4 ? token_tiles : 4) * 8 + lane / 4;
+                b_scales[n / 4] = load_shared_4(stage + token_scales_at + token * token_scale_bytes + k * 4);
+            }
+            products<0>(a, b, a_scales, b_scales);
+        }
+    }
+
+    // Where a lane's word of weight scales is, among those of 32 rows and their 32 followers. Of two m16 tiles, lanes 0 and 1
+    // of a group hold the first one's rows and lanes 2 and 3 the second one's; one tile is held twice.
+    __device__ __forceinline__ static int weight_scale_at(int tile, int lane)
+    {
+        int eighth = row_tiles == 2 ? lane % 4 : tile % 2 * 2 + lane % 2;
+        return (eighth * 8 + lane / 4) * 8 + tile / 2 * 4;
+    }
+
+    __device__ __forceinline__ static void load_tokens(uint32_t (&b)[token_tiles][2], uint32_t tokens, int first, int k,
+                                                       int lane)
+    {
+        if constexpr (token_tiles == 1) {
+            load_matrix_x2(b[0], tokens + token_offset(first + lane % 8, 2 * k + lane / 8 % 2));
+        } else {
+#pragma unroll
+            for (int n = 0; n < token_tiles; n += 2) {
+                uint32_t pair[4];
+                int token = first + n * 8 + lane % 8 + lane / 16 * 8;
+                load_matrix_x4(pair, tokens + token_offset(token, 2 * k + lane / 8 % 2));
+                b[n][0] = pair[0], b[n][1] = pair[1], b[n + 1][0] = pair[2], b[n + 1][1] = pair[3];
+            }
+        }
+    }
+
+    // Products i and up of the warp's, row tiles outermost: which lanes hold the scales is part of the instruction.
+    template <int i>
+    __device__ __forceinline__ void products(const uint32_t (&a)[row_tiles][4], const uint32_t (&b)[token_tiles][2],
+                                             uint32_t a_scales, const uint32_t (&b_scales)[(token_tiles + 3) / 4])
+    {
+        if constexpr (i < row_tiles * token_tiles) {
+            constexpr int m = i / token_tiles, n = i % token_tiles;
+            mma_nvfp4<m, n % 4>(sums[m][n], a[m], b[n], a_scales, b_scales[n / 4]);
+            products<i + 1>(a, b, a_scales, b_scales);
+        }
+    }
+
+    // Calls f(token of the tile, row of the tile, value, value 8 rows below) for every pair of sums that this thread holds.
+    template <class F> __device__ __forceinline__ void for_each_sum(F f) const
+    {
+        int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
+#pragma unroll
+        for (int m = 0; m < row_tiles; m++) {
+            int row = (warp / warps_on_tokens * row_tiles + m) * 16 + lane / 4;
+#pragma unroll
+            for (int n = 0; n < token_tiles; n++) {
+                int token = (warp % warps_on_tokens * token_tiles + n) * 8 + lane % 4 * 2;
+                f(token, row, sums[m][n][0], sums[m][n][2]);
+                f(token + 1, row, sums[m][n][1], sums[m][n][3]);
+            }
+        }
+    }
+};
+
+} // namespace moejit
