@@ -1,6 +1,7 @@
 // combine: each token's rows of partial sums, added in the order of k, rounded once. Four columns a thread.
 #pragma once
 #include "live_tokens.cuh"
+#include "ptx_dependency.cuh"
 #include "ptx_math.cuh"
 
 namespace moejit {
@@ -35,6 +36,7 @@ template <class Config> struct Combine {
 
     __device__ static void run(const mj_combine_args &args)
     {
+        begin_after_earlier_grids();
         constexpr int element_bytes = Config::output_dtype == MJ_DTYPE_F32 ? 4 : 2;
         int groups = args.num_columns / 4;
         int64_t count = static_cast<int64_t>(live_token_count(args.live_tokens, args.num_tokens)) * groups;

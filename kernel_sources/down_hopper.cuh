@@ -9,6 +9,7 @@ template <class Config> struct DownHopper {
     using Gemm = GemmHopper<Config>;
     using Epilogue = DownEpilogue<Config, Gemm>;
     static constexpr int reduced = Config::intermediate;
+    static constexpr bool weights_first = true;
     static constexpr int row_block_bytes = (Config::intermediate + MJ_BLOCK_COLUMNS - 1) / MJ_BLOCK_COLUMNS * MJ_BLOCK_BYTES;
 
     const mj_down_args &args;
@@ -22,7 +23,7 @@ template <class Config> struct DownHopper {
         int first = first_row_block(tile), left = end_row_block() - first;
         const uint8_t *weights =
             args.weights + tile.expert * args.expert_stride_bytes + static_cast<int64_t>(first) * row_block_bytes;
-        gemm.template fill<reduced>(
+        gemm.template fill<reduced, weights_first>(
             weights, left < Gemm::row_blocks ? left : Gemm::row_blocks, static_cast<const uint8_t *>(args.intermediate), tile,
             [&](int token) { return static_cast<int64_t>(tile.first_position + token) * Config::intermediate * 2; });
     }

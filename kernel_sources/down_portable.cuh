@@ -3,6 +3,7 @@
 #pragma once
 #include "down_epilogue.cuh"
 #include "gemm_portable.cuh"
+#include "ptx_dependency.cuh"
 
 namespace moejit {
 
@@ -12,6 +13,7 @@ template <class Config> struct DownPortable {
 
     __device__ static void run(const mj_down_args &args)
     {
+        begin_after_earlier_grids();
         extern __shared__ __align__(128) char memory[];
         auto &shared = *reinterpret_cast<typename Gemm::Shared *>(memory + Gemm::work_bytes);
         int num_row_tiles = (args.num_row_blocks + Gemm::row_blocks - 1) / Gemm::row_blocks;

@@ -9,6 +9,7 @@ template <class Config> struct GateUpHopper {
     using Gemm = GemmHopper<Config>;
     using Epilogue = GateUpEpilogue<Config, Gemm>;
     static constexpr int reduced = Config::hidden;
+    static constexpr bool weights_first = false; // route is the kernel before
     static constexpr int block_channels = Config::gated ? MJ_BLOCK_ROWS / 2 : MJ_BLOCK_ROWS; // of a packed row block
     static constexpr int row_block_bytes = (Config::hidden + MJ_BLOCK_COLUMNS - 1) / MJ_BLOCK_COLUMNS * MJ_BLOCK_BYTES;
 
@@ -23,7 +24,7 @@ template <class Config> struct GateUpHopper {
         int first = first_row_block(tile), left = end_row_block() - first;
         const uint8_t *weights =
             args.weights + tile.expert * args.expert_stride_bytes + static_cast<int64_t>(first) * row_block_bytes;
-        gemm.template fill<reduced>(weights, left < Gemm::row_blocks ? left : Gemm::row_blocks,
+        gemm.template fill<reduced, weights_first>(weights, left < Gemm::row_blocks ? left : Gemm::row_blocks,
                                     static_cast<const uint8_t *>(args.x), tile, [&](int token) {
                                         int row = args.sorted_pairs[tile.first_position + token] / Config::top_k;
                                         return static_cast<int64_t>(row) * args.x_row_stride * 2;

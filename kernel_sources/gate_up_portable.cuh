@@ -3,6 +3,7 @@
 #pragma once
 #include "gate_up_epilogue.cuh"
 #include "gemm_portable.cuh"
+#include "ptx_dependency.cuh"
 
 namespace moejit {
 
@@ -14,6 +15,7 @@ template <class Config> struct GateUpPortable {
 
     __device__ static void run(const mj_gate_up_args &args)
     {
+        begin_after_earlier_grids();
         extern __shared__ __align__(128) char memory[];
         auto &shared = *reinterpret_cast<typename Gemm::Shared *>(memory + Gemm::work_bytes);
         count_tiles<Config::block_tokens, Config::num_threads>(shared.first_tile, shared.warp_sums, args.expert_offsets,

@@ -3,6 +3,7 @@
 #pragma once
 #include "gemm_hopper_mma.cuh"
 #include "gemm_hopper_wgmma.cuh"
+#include "ptx_dependency.cuh"
 
 namespace moejit {
 
@@ -18,7 +19,8 @@ template <class Config> struct ChooseGemmHopper<Config, false> {
 template <class Config> using GemmHopper =
     typename ChooseGemmHopper<Config, Config::block_rows == MJ_BLOCK_ROWS && Config::block_tokens <= 32>::Gemm;
 
-// Step: num_row_tiles(), end_row_block(), row_block(tile), fill(gemm, tile), finish of a chunk; what gate_up and down differ in.
+// Step: what gate_up and down differ in. weights_first: the routing is older than the kernel before, so that weights may be
+// on their way while that one still runs; the copying warps wait for it before they copy token rows.
 template <class Config, class Step> struct HopperKernel {
     using Gemm = GemmHopper<Config>;
     using Shared = typename Gemm::Shared;
@@ -29,6 +31,7 @@ template <class Config, class Step> struct HopperKernel {
         auto &shared = *reinterpret_cast<Shared *>(memory + Gemm::ring_bytes);
         Gemm gemm;
         gemm.init(memory, shared);
+        if constexpr (!Step::weights_first) begin_after_earlier_grids();
         count_tiles<Config::block_tokens, Config::num_threads>(shared.first_tile, shared.warp_sums, expert_offsets, num_experts,
                                                                step.num_row_tiles());
         int num_tiles = shared.first_tile[num_experts];
@@ -40,8 +43,10 @@ template <class Config, class Step> struct HopperKernel {
             for (TileWalk walk; !walk.ends(num_tiles); walk.advance()) {
                 if (walk.tile_idx() < num_tiles) step.fill(gemm, tile_of(walk.tile_idx()));
             }
+            gemm.finish_fill();
         } else {
             Gemm::enter_consumer();
+            if constexpr (Step::weights_first) begin_after_earlier_grids();
             for (TileWalk walk; !walk.ends(num_tiles); walk.advance()) {
                 if (walk.tile_idx() < num_tiles) multiply(gemm, shared, tile_of(walk.tile_idx()), step);
             }

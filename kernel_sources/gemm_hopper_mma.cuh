@@ -5,6 +5,7 @@
 #pragma once
 #include "dequantise.cuh"
 #include "hopper_ring.cuh"
+#include "ptx_dependency.cuh"
 #include "ptx_mma.cuh"
 #include "scheduler.cuh"
 
@@ -41,6 +42,7 @@ template <class Config> struct GemmHopperMma {
     uint32_t memory; // shared address of the ring
     Ring ring;
     typename Ring::Cursor cursor;
+    bool waited; // by the producer warp: for the kernel before
     float sums[token_tiles][4];
 
     // By the whole CTA; followed by __syncthreads. Rows of tokens that no tile has are read, though nothing is made of them:
@@ -49,6 +51,7 @@ template <class Config> struct GemmHopperMma {
     {
         memory = shared_address(ring_memory);
         ring.init(shared.barriers);
+        waited = false;
         constexpr int row_chunks = token_stride / 16, stage_chunks = block_tokens * row_chunks;
         for (int i = static_cast<int>(threadIdx.x); i < Config::num_stages * stage_chunks; i += num_threads) {
             int offset = i / stage_chunks * stage_bytes + weight_bytes + i % stage_chunks * 16;
@@ -65,32 +68,59 @@ template <class Config> struct GemmHopperMma {
     __device__ __forceinline__ static void group_barrier() { named_barrier(1, consumer_threads); }
 
     // One tile's copies, by the producer warp, a lane for each token. row_of(token): the first byte of its row, for tokens of
-    // the tile, a multiple of 16 away from `tokens`.
-    template <int reduced, class RowOf>
+    // the tile, a multiple of 16 away from `tokens`. weights_first: those of the first stages are asked for before the kernel
+    // before has ended, and the rows, which it writes, after.
+    template <int reduced, bool weights_first, class RowOf>
     __device__ __forceinline__ void fill(const uint8_t *weights, int, const uint8_t *tokens, const Tile &tile, RowOf row_of)
     {
-        constexpr int all_blocks = (reduced + MJ_BLOCK_COLUMNS - 1) / MJ_BLOCK_COLUMNS;
-        constexpr int num_steps = (all_blocks + column_blocks - 1) / column_blocks;
-        int lane = static_cast<int>(threadIdx.x) % 32;
+        constexpr int num_steps = (reduced + Config::block_k - 1) / Config::block_k;
+        int lane = static_cast<int>(threadIdx.x) % 32, first_step = 0;
         const uint8_t *row = tokens + (lane < tile.num_tokens ? row_of(lane) : 0);
+        if (weights_first && !waited) {
+            typename Ring::Cursor ahead = cursor;
+            first_step = num_steps < Config::num_stages ? num_steps : Config::num_stages;
+            for (int step = 0; step < first_step; step++, ahead.advance()) fill_weights<reduced>(weights, tile.num_tokens, step, ahead);
+            wait_for_earlier_grids();
+            waited = true;
+        }
 #pragma unroll 1
         for (int step = 0; step < num_steps; step++) {
-            int columns_left = reduced - step * Config::block_k, blocks_left = all_blocks - step * column_blocks;
-            uint32_t row_bytes = static_cast<uint32_t>(columns_left < Config::block_k ? columns_left : Config::block_k) * 2;
-            uint32_t block_bytes =
-                static_cast<uint32_t>(blocks_left < column_blocks ? blocks_left : column_blocks) * MJ_BLOCK_BYTES;
-            uint32_t stage = memory + cursor.stage * stage_bytes, barrier = ring.filled_barrier(cursor);
-            ring.wait_drained(cursor);
-            if (lane == 0) {
-                mbarrier_arrive_expect(barrier, block_bytes + row_bytes * static_cast<uint32_t>(tile.num_tokens));
-                copy_bulk(stage, weights + static_cast<int64_t>(step) * weight_bytes, block_bytes, barrier);
+            if (step >= first_step) {
+                ring.wait_drained(cursor);
+                fill_weights<reduced>(weights, tile.num_tokens, step, cursor);
             }
             __syncwarp(); // the bytes are announced
             if (lane < tile.num_tokens) {
-                copy_bulk(stage + weight_bytes + lane * token_stride, row + step * token_row_bytes, row_bytes, barrier);
+                copy_bulk(memory + cursor.stage * stage_bytes + weight_bytes + lane * token_stride, row + step * token_row_bytes,
+                          row_bytes<reduced>(step), ring.filled_barrier(cursor));
             }
             cursor.advance();
         }
+    }
+
+    template <int reduced> __device__ __forceinline__ static uint32_t row_bytes(int step)
+    {
+        int columns_left = reduced - step * Config::block_k;
+        return static_cast<uint32_t>(columns_left < Config::block_k ? columns_left : Config::block_k) * 2;
+    }
+
+    // Announces the stage's bytes, and asks for the weights among them.
+    template <int reduced>
+    __device__ __forceinline__ void fill_weights(const uint8_t *weights, int num_tokens, int step, const typename Ring::Cursor &at)
+    {
+        constexpr int all_blocks = (reduced + MJ_BLOCK_COLUMNS - 1) / MJ_BLOCK_COLUMNS;
+        int blocks_left = all_blocks - step * column_blocks;
+        uint32_t bytes = static_cast<uint32_t>(blocks_left < column_blocks ? blocks_left : column_blocks) * MJ_BLOCK_BYTES;
+        uint32_t barrier = ring.filled_barrier(at);
+        if (threadIdx.x % 32 == 0) {
+            mbarrier_arrive_expect(barrier, bytes + row_bytes<reduced>(step) * static_cast<uint32_t>(num_tokens));
+            copy_bulk(memory + at.stage * stage_bytes, weights + static_cast<int64_t>(step) * weight_bytes, bytes, barrier);
+        }
+    }
+
+    __device__ __forceinline__ void finish_fill() const
+    {
+        if (!waited) wait_for_earlier_grids(); // a CTA without tiles
     }
 
     // One tile's products, by the four consumer warps.

@@ -5,6 +5,7 @@
 #pragma once
 #include "dequantise.cuh"
 #include "hopper_ring.cuh"
+#include "ptx_dependency.cuh"
 #include "ptx_wgmma.cuh"
 #include "scheduler.cuh"
 
@@ -89,16 +90,19 @@ template <class Config> struct GemmHopperWgmma {
 
     // One tile's copies, by the producer warps. row_of(token): the first byte of its row, for tokens of the tile, a multiple of 16
     // away from `tokens`.
-    template <int reduced, class RowOf>
+    template <int reduced, bool weights_first, class RowOf>
     __device__ __forceinline__ void fill(const uint8_t *weights, int num_valid_blocks, const uint8_t *tokens, const Tile &tile,
                                          RowOf row_of)
     {
         if (threadIdx.x < consumer_threads + 32) {
             fill_weights<reduced>(weights, num_valid_blocks);
         } else {
+            if constexpr (weights_first) wait_for_earlier_grids(); // at once from the second time on
             fill_tokens<reduced>(tokens, tile.num_tokens, row_of);
         }
     }
+
+    __device__ __forceinline__ void finish_fill() {}
 
     // A bulk copy for each packed row block and stage, by a lane of its own.
     template <int reduced> __device__ __forceinline__ void fill_weights(const uint8_t *weights, int num_valid_blocks)

@@ -2,6 +2,7 @@
 #pragma once
 #include "live_tokens.cuh"
 #include "nvfp4.cuh"
+#include "ptx_dependency.cuh"
 
 namespace moejit {
 
@@ -34,6 +35,7 @@ template <class Config> struct QuantizeFp4 {
 
     __device__ static void run(const mj_quantize_args &args)
     {
+        begin_after_earlier_grids();
         constexpr int blocks = Config::hidden / 16;
         int64_t count = static_cast<int64_t>(live_token_count(args.live_tokens, args.num_tokens)) * blocks;
         for (int64_t i = blockIdx.x * static_cast<int64_t>(Config::num_threads) + threadIdx.x; i < count;

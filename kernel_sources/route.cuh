@@ -2,6 +2,7 @@
 // order, whatever the schedule.
 #pragma once
 #include "live_tokens.cuh"
+#include "ptx_dependency.cuh"
 
 namespace moejit {
 
@@ -32,6 +33,7 @@ template <class Config> struct Route {
 
     __device__ static void run(const mj_route_args &args)
     {
+        begin_after_earlier_grids();
         __shared__ int warp_counts[num_warps];
         int expert = static_cast<int>(blockIdx.x), num_experts = args.num_local_experts;
         int num_pairs = live_token_count(args.live_tokens, args.num_tokens) * args.top_k;

@@ -32,6 +32,7 @@
     X(cuMemAlloc)                                                                                                      \
     X(cuMemFree)                                                                                                       \
     X(cuLaunchKernel)                                                                                                  \
+    X(cuLaunchKernelEx)                                                                                                \
     X(cuMemsetD8Async)                                                                                                 \
     X(cuMemsetD2D8Async)                                                                                               \
     X(cuMemcpyDtoHAsync)                                                                                               \

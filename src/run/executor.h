@@ -7,6 +7,7 @@ struct moejit_executor {
     struct moejit_context *context;
     struct mj_error error;
     bool single_stream, owns_stream;
+    bool overlaps_launches; // a kernel may start while the one before it ends (kernel_sources/ptx_dependency.cuh)
     CUstream auxiliary;
     CUevent forked, zeroed; // the main stream has reached forward; the output's rows are zero
     uint64_t forwards, launches, bytes_zeroed;

@@ -20,9 +20,20 @@ struct call { // one layer in flight
 static CUresult launch(const struct call *call, const struct mj_loaded_kernel *kernel, long long blocks,
                        CUstream stream, void *args) {
     void *parameters[] = {args};
+    CUlaunchAttribute attribute = {.id = CU_LAUNCH_ATTRIBUTE_PROGRAMMATIC_STREAM_SERIALIZATION,
+                                   .value = {.programmaticStreamSerializationAllowed = 1}};
+    CUlaunchConfig config = {.gridDimX = (unsigned)blocks,
+                             .gridDimY = 1,
+                             .gridDimZ = 1,
+                             .blockDimX = (unsigned)kernel->num_threads,
+                             .blockDimY = 1,
+                             .blockDimZ = 1,
+                             .sharedMemBytes = (unsigned)kernel->shared_bytes,
+                             .hStream = stream,
+                             .attrs = &attribute,
+                             .numAttrs = call->executor->overlaps_launches && stream == call->stream};
     call->executor->launches++;
-    return call->driver->cuLaunchKernel(kernel->module.function, (unsigned)blocks, 1, 1, (unsigned)kernel->num_threads,
-                                        1, 1, (unsigned)kernel->shared_bytes, stream, parameters, NULL);
+    return call->driver->cuLaunchKernelEx(&config, kernel->module.function, parameters, NULL);
 }
 
 // As many CTAs as fit the GPU at once, or fewer where there is less to do.
