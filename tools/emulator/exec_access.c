@@ -21,6 +21,14 @@ static enum emu_access_kind kind_seen(const struct emu_warp *warp, enum emu_acce
     return warp->strong ? EMU_ACCESS_ATOMIC : kind;
 }
 
+// Before a griddepcontrol.wait that these lanes know of, accesses count for themselves.
+static void note(struct emu_warp *warp, uint32_t mask, uint64_t address, size_t bytes, enum emu_access_kind kind) {
+    struct emu_run *run = warp->cta->run;
+    if (run->footprint == NULL) return;
+    bool early = run->early != NULL && (mask & ~warp->awaited) != 0;
+    emu_footprint_add(early ? run->early : run->footprint, address, bytes, kind_seen(warp, kind));
+}
+
 static const char *kind_name(enum emu_access_kind kind) {
     return kind == EMU_ACCESS_READ ? "a read" : kind == EMU_ACCESS_WRITE ? "a write" : "an atomic operation";
 }
@@ -227,8 +235,7 @@ uint8_t *emu_global_check(struct emu_warp *warp, uint32_t lane, uint64_t address
         global_finding(warp, lane, fault, address, bytes, alignment, kind);
         return NULL;
     }
-    struct emu_run *run = warp->cta->run;
-    if (run->footprint != NULL) emu_footprint_add(run->footprint, address, bytes, kind_seen(warp, kind));
+    note(warp, 1u << lane, address, bytes, kind);
     return (uint8_t *)address;
 }
 
@@ -251,13 +258,13 @@ static bool check_global_lanes(struct emu_warp *warp, uint32_t mask, uint32_t by
         }
         if (end != 0) {
             sectors += (end - 1) / 32 - begin / 32 + 1;
-            if (run->footprint != NULL) emu_footprint_add(run->footprint, begin, end - begin, kind_seen(warp, kind));
+            note(warp, mask, begin, end - begin, kind);
         }
         begin = address;
         end = address + bytes;
     }
     sectors += (end - 1) / 32 - begin / 32 + 1;
-    if (run->footprint != NULL) emu_footprint_add(run->footprint, begin, end - begin, kind_seen(warp, kind));
+    note(warp, mask, begin, end - begin, kind);
     uint64_t moved = (uint64_t)bytes * (uint64_t)__builtin_popcount(mask);
     run->counters.global_sectors += sectors;
     if (kind != EMU_ACCESS_WRITE) run->counters.global_load_bytes += moved;

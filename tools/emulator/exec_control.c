@@ -16,6 +16,18 @@ EMU_EXECUTE(proxy_fence) {
     emu_race_proxy_fence(warp);
 }
 
+EMU_EXECUTE(wait_for_grids) { // griddepcontrol.wait; nothing to wait for unless the launch is a dependent one
+    const struct emu_launch *launch = warp->cta->launch;
+    (void)instruction;
+    if (launch->await == NULL) return;
+    if (launch->await(launch->await_user)) {
+        emu_race_await(warp, mask);
+        return;
+    }
+    warp->cta->run->outcome = EMU_OUTCOME_LAUNCH_FAILED; // as did a grid before, which was reported
+    warp->stop = true;
+}
+
 EMU_EXECUTE(register_count) { // setmaxnreg: registers are not counted, but the number must be one
     uint32_t count = EMU_32(0)[0];
     if (count % 8 == 0 && count >= 24 && count <= 256) return;
@@ -65,7 +77,8 @@ static const struct emu_row rows[] = {
     {"fence", "proxy tensormap::generic release cta|cluster|gpu|sys", "", nothing, ROW, .arch = 90},
     {"fence", "mbarrier_init release cluster", "", fence, ROW, .arch = 90},
     {"nanosleep", "u32", "s32", nothing, ROW},
-    {"griddepcontrol", "launch_dependents|wait", "", nothing, ROW, .arch = 90},
+    {"griddepcontrol", "launch_dependents", "", nothing, ROW, .arch = 90},
+    {"griddepcontrol", "wait", "", wait_for_grids, ROW, .arch = 90},
     {"setmaxnreg", "inc|dec sync aligned u32", "i32", register_count, .flow = EMU_FLOW_WARP, ROW, .arch = 90,
      .arch_a = true},
     {"pmevent", "?mask", "i32", nothing, ROW},

@@ -51,7 +51,11 @@ bool emu_mbarrier_arrive(struct emu_warp *warp, uint32_t lane, struct emu_cta *o
                          mbarrier->offset, mbarrier->phase, mbarrier->pending);
         return false;
     }
-    if (owner == warp->cta) emu_race_release(warp, mbarrier->clocks);
+    if (owner == warp->cta) {
+        emu_race_release(warp, mbarrier->clocks);
+    } else {
+        emu_race_await_release(warp, owner, mbarrier->clocks);
+    }
     mbarrier->pending -= count;
     complete_if_due(owner, mbarrier);
     return true;

@@ -55,6 +55,7 @@ struct emu_warp {
     uint32_t num_copies, copies_capacity;
     uint32_t groups[EMU_LANES];              // cp.async groups that each lane has committed
     uint32_t bulk_groups[EMU_LANES];         // the same of bulk copies
+    uint32_t awaited;                        // lanes that know of a griddepcontrol.wait
     uint32_t cluster_arrived;                // lanes between barrier.cluster.arrive and .wait
     uint32_t cluster_generations[EMU_LANES]; // of the barrier, when they arrived
     struct emu_wgmma *wgmma;                 // NULL until the first wgmma instruction
@@ -128,7 +129,8 @@ struct emu_cluster {
 struct emu_run {
     const struct emu_launch *launch;
     struct emu_counters counters;
-    struct emu_footprint *footprint; // of the CTA that runs
+    struct emu_footprint *footprint; // of the cluster that runs
+    struct emu_footprint *early;     // the same, of what came before griddepcontrol.wait
     uint64_t random, progress;       // progress: happenings that a waiting warp may wait for
     uint32_t num_flights;            // bulk copies under way
     bool fenced;                     // the CTA orders memory with others by fences of its own
@@ -225,6 +227,9 @@ void emu_race_record_reads(struct emu_warp *warp, struct emu_cta *owner, uint32_
 void emu_race_async_write(struct emu_cta *owner, uint32_t offset, uint32_t bytes, uint32_t thread, uint32_t clock);
 uint32_t emu_race_num_clocks(const struct emu_cta *cta);
 void emu_race_fence(struct emu_warp *warp); // fences, acquire and release: order after all earlier fences of the CTA
+// The lanes have waited for the grids that this one depends on; `awaited` tells those that learn of it.
+void emu_race_await(struct emu_warp *warp, uint32_t mask);
+void emu_race_await_release(const struct emu_warp *warp, const struct emu_cta *owner, uint32_t *clocks);
 
 // mbarrier objects (exec_mbarrier.c). Arrivals and transactions return false with a finding; lane is for findings.
 struct emu_mbarrier *emu_mbarrier_find(struct emu_warp *warp, uint32_t lane, uint64_t address, struct emu_cta **owner);
