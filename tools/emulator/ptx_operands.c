@@ -54,6 +54,7 @@ static const char *read_spec(const char *text, const struct emu_form *form, stru
         if (*text == '*') {
             spec->count = text[1] == 'v'   ? form->count
                           : text[1] == 'n' ? form->columns / 2
+                          : text[1] == 'h' ? form->columns / 4
                                            : (unsigned)strtoul(text + 1, &end, 10);
             if (text[1] == 'v' && form->words[EMU_GROUP_VECTOR] == EMU_W_NONE) spec->count = 0;
         }
