@@ -206,6 +206,13 @@ static bool load_lane(struct flight *flight, uint64_t to, uint64_t from, uint64_
     if (flight->other == NULL || !find_shared(flight, to)) return false;
     const struct emu_mbarrier *found = emu_mbarrier_find(warp, flight->lane, mbarrier, &owner);
     if (found == NULL) return false;
+    if (warp->cta->checks && !found->announced) {
+        emu_warp_finding(warp, flight->lane, EMU_OUTCOME_LAUNCH_FAILED,
+                         "a bulk copy completes on the mbarrier at shared address 0x%x, and no fence.mbarrier_init or "
+                         "fence.proxy.async of warp %u came after its mbarrier.init",
+                         found->offset, found->initialiser);
+        return false;
+    }
     if (owner != flight->owner) {
         emu_warp_finding(warp, flight->lane, EMU_OUTCOME_LAUNCH_FAILED,
                          "the mbarrier of a bulk copy lies in another block's shared memory than its bytes");

@@ -14,6 +14,12 @@ EMU_EXECUTE(fence) {
 EMU_EXECUTE(proxy_fence) {
     (void)instruction, (void)mask;
     emu_race_proxy_fence(warp);
+    emu_mbarriers_announce(warp);
+}
+
+EMU_EXECUTE(announcing_fence) { // fence.mbarrier_init
+    fence(warp, instruction, mask);
+    emu_mbarriers_announce(warp);
 }
 
 EMU_EXECUTE(wait_for_grids) { // griddepcontrol.wait; nothing to wait for unless the launch is a dependent one
@@ -75,7 +81,7 @@ static const struct emu_row rows[] = {
     {"fence", "proxy async global", "", nothing, ROW, .arch = 90},
     {"fence", "proxy tensormap::generic acquire cta|cluster|gpu|sys", "a i32", nothing, ROW, .arch = 90},
     {"fence", "proxy tensormap::generic release cta|cluster|gpu|sys", "", nothing, ROW, .arch = 90},
-    {"fence", "mbarrier_init release cluster", "", fence, ROW, .arch = 90},
+    {"fence", "mbarrier_init release cluster", "", announcing_fence, ROW, .arch = 90},
     {"nanosleep", "u32", "s32", nothing, ROW},
     {"griddepcontrol", "launch_dependents", "", nothing, ROW, .arch = 90},
     {"griddepcontrol", "wait", "", wait_for_grids, ROW, .arch = 90},

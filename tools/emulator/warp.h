@@ -83,8 +83,10 @@ struct emu_mbarrier { // at an offset of a CTA's shared memory (PTX ISA, "mbarri
     uint32_t phase; // how many are complete
     uint32_t expected, pending;
     int32_t transactions;
-    uint32_t *clocks; // of those that arrived in this phase and before; 2 * num_warps
-    uint32_t *seen;   // the same, as the last complete phase tells those that wait
+    uint32_t initialiser; // the warp
+    bool announced;       // it made its mbarrier.init visible to asynchronous copies
+    uint32_t *clocks;     // of those that arrived in this phase and before; 2 * num_warps
+    uint32_t *seen;       // the same, as the last complete phase tells those that wait
     struct emu_mbarrier *next;
 };
 
@@ -240,6 +242,8 @@ bool emu_mbarrier_transact(struct emu_warp *warp, uint32_t lane, struct emu_cta 
 // Bytes that arrived, with the clock of their copy.
 void emu_mbarrier_complete(struct emu_warp *warp, uint32_t lane, struct emu_cta *owner, uint32_t offset, uint32_t bytes,
                            uint32_t clock);
+// A fence of the warp that makes its mbarrier.init visible to asynchronous copies.
+void emu_mbarriers_announce(struct emu_warp *warp);
 void emu_mbarriers_clear(struct emu_cta *cta);
 
 // cp.async (exec_copy.c): lands copies of the lanes but for the newest `pending` groups.
