@@ -5,8 +5,8 @@
 #
 # quick    host tests and a few layers on the emulator: under a minute once built
 # full     the rest of the kernels' numerics, sanitizer builds, clang, a minute of fuzzing, every kernel for every arch
-# nightly  full, the mutations and clean runs with 200 seeds each, a thousand random layers of the covering table's factors on sm_80, sm_90a and sm_120a, and a compiler killed at
-#          200 moments
+# nightly  full, the mutations and clean runs with 200 seeds each, a thousand random layers of the covering table's factors
+#          on sm_80, sm_90a and sm_120a, and a compiler killed at 200 moments
 #
 # Exit status 0 if all passed.
 set -euo pipefail

@@ -257,7 +257,7 @@ bool emu_bulk_check_write(struct emu_warp *warp, uint32_t lane, const struct emu
 void emu_bulk_check_end(struct emu_warp *warp);
 void emu_bulk_clear(struct emu_cta *cta);
 // Each element at `to` becomes what an atomic operation makes of it and that at `from` (exec_atomic.c).
-void emu_atomic_reduce(uint8_t *to, const uint8_t *from, uint32_t bytes, const struct emu_instruction *instruction);
+void emu_atomic_reduce(uint8_t *to, const uint8_t *from, uint32_t bytes, enum emu_word operation, enum emu_type type);
 
 // wgmma (exec_wgmma_order.c): false, with a finding, where an instruction touches registers of one that is under way.
 bool emu_wgmma_observe(struct emu_warp *warp, const struct emu_instruction *instruction);
