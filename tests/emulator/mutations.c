@@ -298,8 +298,8 @@ struct trial {
     unsigned latest; // the seed that was needed
 };
 
-// The line that lists it, and the numbers that it excuses: "SCENARIO KERNEL WHAT COUNT [harmless: N N ... because
-// ...]".
+// The line that lists it: "SCENARIO KERNEL WHAT COUNT [harmless: N N ... (why)] [late: N N ...]". A late one needs more
+// seeds than a quick run takes.
 static const char *find_line(const struct trial *trial, const struct scenario *scenario,
                              const struct mutation *mutation) {
     for (int i = 0; i < trial->num_lines; i++) {

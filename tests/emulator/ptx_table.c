@@ -14,7 +14,8 @@ static const char preface[] =
     "Printed by `build/bin/ptx_table` from the tables that the emulator reads, rows of tools/emulator/exec_*.c; a test "
     "compares.\nA line is an instruction's name, the words that follow in that order (`?` where they may be left out, "
     "`|` between\nchoices), its operands, and the first arch that has it. Operands: d a destination, m one "
-    "that is read and\nwritten, s a source, i a number, a an address, t that of a tensor map with coordinates,\nl a label; 0, 1, 2 the type of that place in the "
+    "that is read and\nwritten, s a source, i a number, a an address, t that of a tensor map with coordinates,\nl a "
+    "label; 0, 1, 2 the type of that place in the "
     "form, w twice as wide, a\nnumber of bits, p a predicate; `+` where the register may be wider, `*` and how many in "
     "braces (v as the form says, n and h a\nhalf and a quarter of the shape's columns), `?` where it may be left "
     "out.\n\n";

@@ -189,7 +189,9 @@ static bool read_factors(struct emu_warp *warp, struct call *call, struct emu_te
         if (!read_a(warp, call, step)) return false;
     }
     if (!read_b(warp, call, b)) return false;
-    if (is_negative(warp, call, 0)) negate((uint16_t *)step->a, sizeof(step->a) / sizeof(uint16_t));
+    for (uint32_t row = 0; row < EMU_TENSOR_ROWS && is_negative(warp, call, 0); row++) {
+        negate(step->a[row], EMU_WGMMA_K);
+    }
     if (is_negative(warp, call, 1)) negate((uint16_t *)b, call->num_tiles * sizeof(b[0]) / sizeof(uint16_t));
     return true;
 }
@@ -205,7 +207,9 @@ static void multiply(struct emu_warp *warp, const struct emu_instruction *instru
                         .half_sums = half_sums};
     struct emu_wgmma_registers registers = {instruction->operands, instruction->operands + accumulators, accumulators,
                                             a_in_registers ? 4 : 0};
-    struct emu_tensor_step step = {.num_k = EMU_WGMMA_K, .a_format = format, .b_format = format};
+    struct emu_tensor_step step; // large: its factors are filled below
+    step.num_k = EMU_WGMMA_K;
+    step.a_format = step.b_format = format;
     uint16_t b[MAX_TILES][EMU_TENSOR_MAX_K][EMU_TENSOR_COLUMNS];
     float sums[MAX_TILES][EMU_TENSOR_ROWS][EMU_TENSOR_COLUMNS];
     if (!check_call(warp, &call) || !emu_wgmma_issue(warp, &registers) || !read_factors(warp, &call, &step, b)) return;
