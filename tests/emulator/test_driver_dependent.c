@@ -22,6 +22,9 @@ static const char kernels[] = ".version 8.0\n.target sm_90\n.address_size 64\n" 
     COPIER("hasty", START COPY)                                                 // forgot its wait
     COPIER("polite", START WAIT COPY)                                           //
     COPIER("overtaking", COPY WAIT)                                             // waits too late
+    // Every block waits, one copies.
+    COPIER("wide",
+           START WAIT "    mov.u32 %r2, %ctaid.x;\n    setp.ne.u32 %p1, %r2, 3;\n    @%p1 bra OUT;\n" COPY "OUT:\n")
     // Thread 0 waits; the others learn of it at a barrier, or do not.
     COPIER("barrier", "    mov.u32 %r2, %tid.x;\n    setp.ne.u32 %p1, %r2, 0;\n    @%p1 bra JOIN;\n" WAIT
                       "JOIN:\n    bar.sync 0;\n    setp.ne.u32 %p1, %r2, 33;\n    @%p1 bra OUT;\n" COPY "OUT:\n")
@@ -86,6 +89,7 @@ static void copy(const struct device *device, const char *name, unsigned to, uns
     if (name[0] != '+') config.numAttrs = 0;
     const char *plain = name + (name[0] == '+');
     if (strstr(plain, "barrier") != NULL) config.blockDimX = 64;
+    if (strcmp(plain, "wide") == 0) config.gridDimX = 8;
     // A launch meets the error of an earlier one, if that has run by now.
     CUresult result = cuLaunchKernelEx(&config, find(device, plain), parameters, NULL);
     if (result != CUDA_SUCCESS) assert_int_equal(result, CUDA_ERROR_LAUNCH_FAILED);
@@ -263,7 +267,7 @@ static void test_a_long_chain(void **state) {
     for (unsigned seed = 0; seed < 4; seed++) {
         struct device device = open_device(seed, "1");
         copy(&device, "first", 1, 0);
-        for (unsigned i = 0; i < 100; i++) copy(&device, "+polite", 1 + (i + 1) % 2, 1 + i % 2);
+        for (unsigned i = 0; i < 100; i++) copy(&device, i % 3 == 0 ? "+wide" : "+polite", 1 + (i + 1) % 2, 1 + i % 2);
         assert_ok(cuCtxSynchronize());
         assert_int_equal(read_word(device.words + 4), 1);
         assert_int_equal(read_word(device.words + 8), 1);
