@@ -37,7 +37,7 @@ struct scenario {
 static const struct scenario scenarios[] = {
     {"portable", "64x16x64", MOEJIT_FAMILY_PORTABLE, 448, 448, 24, MOEJIT_SUM_DEFAULT, NULL},
     {"ordered", "64x32x64", MOEJIT_FAMILY_PORTABLE, 384, 384, 24, MOEJIT_SUM_DETERMINISTIC, NULL},
-    {"hopper", "hopper_128x16x128", MOEJIT_FAMILY_HOPPER, 448, 352, 24, MOEJIT_SUM_DEFAULT, NULL},
+    {"hopper", "hopper_64x16x256", MOEJIT_FAMILY_HOPPER, 448, 352, 24, MOEJIT_SUM_DEFAULT, NULL},
     {"long", "128x128x64", MOEJIT_FAMILY_PORTABLE, 16, 16, 1100, MOEJIT_SUM_DEFAULT, "moejit_route"},
 };
 #define NUM_SCENARIOS (sizeof(scenarios) / sizeof(scenarios[0]))
