@@ -15,8 +15,8 @@
     X(convert)                                                                                                         \
     X(pack)                                                                                                            \
     X(memory)                                                                                                          \
-    X(atomic) X(copy) X(control) X(warp) X(matrix) X(mma) X(mma_scaled) X(wgmma) X(mbarrier) X(bulk) X(tensor)         \
-        X(cluster)
+    X(atomic)                                                                                                          \
+    X(copy) X(control) X(warp) X(matrix) X(mma) X(mma_scaled) X(wgmma) X(mbarrier) X(bulk) X(tensor) X(cluster)
 #define DECLARE(name) extern const struct emu_row_group emu_rows_##name;
 GROUPS(DECLARE)
 
