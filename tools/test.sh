@@ -5,8 +5,8 @@
 #
 # quick    host tests and a few layers on the emulator: under a minute once built
 # full     the rest of the kernels' numerics, sanitizer builds, clang, a minute of fuzzing, every kernel for every arch
-# nightly  full, a thousand random layers of the covering table's factors on sm_80, sm_90a and sm_120a, and a compiler killed at
-#          200 moments
+# nightly  full, the mutations and clean runs with 200 seeds each, a thousand random layers of the covering table's factors
+#          on sm_80, sm_90a and sm_120a, and a compiler killed at 200 moments
 #
 # Exit status 0 if all passed.
 set -euo pipefail
@@ -78,6 +78,7 @@ else
 fi
 if [ "$tier" = nightly ]; then
     export MOEJIT_CUDA_LIBRARY="$root/build/emulator/libcuda.so.1"
+    step mutations env MOEJIT_EMULATOR_ARCH=sm_90a "$root/build/bin/mutations" "$root/tests/emulator/mutations.txt"
     step random-sm_90a env MOEJIT_EMULATOR_ARCH=sm_90a "$root/build/bin/test_kernels" 0 2 random
     step kill-200 env FAKE_NVRTC="$root/build/tests/libfake_nvrtc.so" "$root/build/bin/test_single_flight" 200
     step random-sm_80 env MOEJIT_EMULATOR_ARCH=sm_80 "$root/build/bin/test_kernels" 1 2 random

@@ -116,8 +116,10 @@ static void misuse_is_found(void **state) {
     broken(ONE("st.shared.u32 [%r9+16], %r1;\n" COPY), "with no fence.proxy.async between", "cp.async.bulk");
 }
 
-#define ALONE(text)                                                                                                    \
-    HEAD "@%p1 bra READY;\nmbarrier.init.shared::cta.b64 [bars], 1;\nREADY:\nbar.sync 0;\nmov.u32 %r7, bars;\n"        \
+#define ALONE(text) ALONE_AFTER("fence.mbarrier_init.release.cluster;\n", text)
+#define ALONE_AFTER(fence, text)                                                                                       \
+    HEAD "@%p1 bra READY;\nmbarrier.init.shared::cta.b64 [bars], 1;\n" fence                                           \
+         "READY:\nbar.sync 0;\nmov.u32 %r7, bars;\n"                                                                   \
          "mov.u32 %r9, stages;\nmov.b64 %rd3, %rd1;\nmov.u32 %r5, 0;\n" text "ret;\n}\n"
 
 static void an_end_with_a_copy_under_way_is_found(void **state) {
@@ -129,6 +131,19 @@ static void an_end_with_a_copy_under_way_is_found(void **state) {
     assert_non_null(strstr(machine.finding, "the block ends, and a bulk copy of 256 bytes"));
     assert_non_null(strstr(machine.finding, "cp.async.bulk"));
     machine_destroy(&machine);
+}
+
+static void an_mbarrier_needs_its_fence(void **state) {
+    (void)state;
+#define COPIED "@%p1 ret;\n" EXPECT("256") PART("", "", "256") FULL
+    broken(ALONE_AFTER("", COPIED), "no fence.mbarrier_init or fence.proxy.async", "cp.async.bulk");
+    for (uint64_t seed = 0; seed < 10; seed++) {
+        struct machine machine = machine_of(seed);
+        uintptr_t out;
+        assert_int_equal(run(&machine, ALONE(COPIED), &out), EMU_OUTCOME_OK);
+        assert_int_equal(run(&machine, ALONE_AFTER("fence.proxy.async;\n", COPIED), &out), EMU_OUTCOME_OK);
+        machine_destroy(&machine);
+    }
 }
 
 // Both warps write 128 words of their numbers; thread 0 has them copied, or added, to q.
@@ -205,6 +220,7 @@ int main(void) {
                                        cmocka_unit_test(misuse_is_found),
                                        cmocka_unit_test(stores_need_their_fence_and_wait),
                                        cmocka_unit_test(reductions_add_in_every_format),
-                                       cmocka_unit_test(an_end_with_a_copy_under_way_is_found)};
+                                       cmocka_unit_test(an_end_with_a_copy_under_way_is_found),
+                                       cmocka_unit_test(an_mbarrier_needs_its_fence)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -59,6 +59,14 @@ static bool upload_all(struct rig *rig) {
 }
 
 moejit_status rig_create(struct rig *rig, struct gpu *gpu, const moejit_layer *layer, const struct layer_data *data) {
+    moejit_plan_options plan_options;
+    moejit_plan_options_init(&plan_options);
+    return rig_create_planned(rig, gpu, layer, data, &plan_options);
+}
+
+moejit_status rig_create_planned(struct rig *rig, struct gpu *gpu, const moejit_layer *layer,
+                                 const struct layer_data *data, const moejit_plan_options *wanted) {
+    moejit_plan_options plan_options = *wanted;
     memset(rig, 0, sizeof(*rig));
     rig->gpu = gpu;
     rig->data = *data;
@@ -78,8 +86,6 @@ moejit_status rig_create(struct rig *rig, struct gpu *gpu, const moejit_layer *l
     if (status == MOEJIT_STATUS_OK) {
         status = moejit_weights_pack(rig->weights, &rig->checkpoint, 0, layer->num_local_experts, rig->stream);
     }
-    moejit_plan_options plan_options;
-    moejit_plan_options_init(&plan_options);
     plan_options.max_num_tokens = rig->data.num_tokens;
     if (status == MOEJIT_STATUS_OK) status = moejit_plan_create(rig->context, layer, &plan_options, &rig->plan);
     moejit_executor_options executor_options;

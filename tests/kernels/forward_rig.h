@@ -25,6 +25,9 @@ struct rig {
 moejit_layer rig_layer(void);
 // Takes over `data`. The status of the first call of moejit that fails; INTERNAL where the rig's own calls do.
 moejit_status rig_create(struct rig *rig, struct gpu *gpu, const moejit_layer *layer, const struct layer_data *data);
+// The same with plan options of the caller's, whose max_num_tokens is set here.
+moejit_status rig_create_planned(struct rig *rig, struct gpu *gpu, const moejit_layer *layer,
+                                 const struct layer_data *data, const moejit_plan_options *plan_options);
 void rig_destroy(struct rig *rig);
 moejit_status rig_forward(struct rig *rig); // and waits
 // The output's rows, f32 [tokens, H].

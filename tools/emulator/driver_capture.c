@@ -2,6 +2,7 @@
 
 #include <stdlib.h>
 
+#include "driver_function.h"
 #include "driver_thread.h"
 
 static struct emu_capture *captures; // all that were begun and not ended
@@ -35,6 +36,7 @@ CUresult emu_capture_begin(struct emu_stream *stream, CUstreamCaptureMode mode) 
         .id = next_id++, .mode = mode, .thread = emu_thread_id(), .origin = stream, .graph = graph, .next = captures};
     captures = capture;
     stream->capture = capture;
+    stream->last = NULL;
     emu_nodes_clear(&stream->tips);
     return CUDA_SUCCESS;
 }
@@ -90,7 +92,14 @@ CUresult emu_capture_issue(struct emu_stream *stream, struct emu_task *task) {
     if (capture->invalid) return emu_task_clear(task), CUDA_ERROR_STREAM_CAPTURE_INVALIDATED;
     struct emu_node *node = emu_graph_add(capture->graph, task, &stream->tips);
     if (node == NULL) return refuse(capture, CUDA_ERROR_OUT_OF_MEMORY);
+    const struct emu_node *last = stream->last;
+    bool programmatic = node->task.kind == EMU_TASK_KERNEL && node->task.kernel.programmatic;
+    if (programmatic && last != NULL && last->task.kind == EMU_TASK_KERNEL &&
+        last->task.kernel.function->facts.launches_dependents) {
+        node->overlapped = last->index + 1;
+    }
     emu_nodes_clear(&stream->tips);
+    stream->last = node;
     return emu_nodes_add(&stream->tips, node) ? CUDA_SUCCESS : refuse(capture, CUDA_ERROR_OUT_OF_MEMORY);
 }
 
@@ -108,6 +117,7 @@ static CUresult join(struct emu_stream *stream, const struct emu_event *event, s
     if (stream->object.context != capture->graph->object.context) return refuse(capture, CUDA_ERROR_NOT_SUPPORTED);
     if (!emu_nodes_add_all(&stream->tips, &event->tips)) return refuse(capture, CUDA_ERROR_OUT_OF_MEMORY);
     stream->capture = capture;
+    stream->last = NULL;
     return CUDA_SUCCESS;
 }
 
@@ -120,6 +130,9 @@ CUresult emu_capture_wait(struct emu_stream *stream, struct emu_event *event) {
     if (own == NULL) return join(stream, event, other);
     if (own != other)
         return refuse(other, CUDA_ERROR_STREAM_CAPTURE_MERGE), refuse(own, CUDA_ERROR_STREAM_CAPTURE_MERGE);
+    for (size_t i = 0; i < event->tips.count; i++) { // an edge to its end
+        if (event->tips.items[i] == stream->last) stream->last = NULL;
+    }
     return emu_nodes_add_all(&stream->tips, &event->tips) ? CUDA_SUCCESS : refuse(own, CUDA_ERROR_OUT_OF_MEMORY);
 }
 

@@ -29,7 +29,8 @@ struct emu_context {
     struct emu_stream *streams; // all of them, the legacy one last
     struct emu_stream *legacy;  // the default stream, which waits for the others
     unsigned next_stream;
-    struct emu_operation *running; // at most one at a time
+    struct emu_operation *running; // the innermost: a dependent launch awaits others while it runs
+    int overlapping;               // how many run, each awaited by the one before
     uint64_t next_operation;
     uint64_t dice; // state of the seed's random numbers
     struct emu_trace trace;

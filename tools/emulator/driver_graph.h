@@ -20,6 +20,7 @@ struct emu_node {
     struct emu_task task;
     size_t index; // in its graph; what it comes after has smaller ones
     struct emu_nodes after;
+    size_t overlapped; // 1 + the index of one of them that it may start before the end of; 0: none
 };
 
 struct emu_graph {

@@ -18,7 +18,9 @@ static struct emu_graph *clone(const struct emu_graph *graph, struct emu_context
             made = emu_nodes_add(&after, copy->nodes.items[node->after.items[j]->index]);
         }
         if (!made) emu_task_clear(&task);
-        made = made && emu_graph_add(copy, &task, &after) != NULL;
+        struct emu_node *added = made ? emu_graph_add(copy, &task, &after) : NULL;
+        made = added != NULL;
+        if (made) added->overlapped = node->overlapped;
         emu_nodes_clear(&after);
         if (made) continue;
         emu_graph_destroy(copy);
@@ -63,8 +65,23 @@ static CUresult check_functions(const struct emu_graph *graph) {
     return CUDA_SUCCESS;
 }
 
+// What one node of a launch comes to: what has happened when it has run, and what its start comes after.
+struct queued {
+    struct emu_set end;
+    struct emu_start start;
+    uint64_t age;
+};
+
+static void come_after(struct queued *queued, size_t at, const struct emu_node *node, const struct emu_node *other) {
+    const struct queued *before = &queued[other->index];
+    bool overlaps = node->overlapped == other->index + 1;
+    emu_set_unite(&queued[at].end, &before->end);
+    emu_set_unite(&queued[at].start.set, overlaps ? &before->start.set : &before->end);
+    if (overlaps) queued[at].start.prerequisite = before->age;
+}
+
 // Each node comes after what the stream held, after the graph's last launch and after its own predecessors.
-static CUresult enqueue_nodes(struct emu_stream *stream, struct emu_exec *exec, struct emu_set *sets) {
+static CUresult enqueue_nodes(struct emu_stream *stream, struct emu_exec *exec, struct queued *queued) {
     const struct emu_nodes *nodes = &exec->graph->nodes;
     struct emu_set start, end;
     emu_stream_before(stream, &start);
@@ -74,17 +91,21 @@ static CUresult enqueue_nodes(struct emu_stream *stream, struct emu_exec *exec, 
     for (size_t i = 0; i < nodes->count && result == CUDA_SUCCESS; i++) {
         const struct emu_node *node = nodes->items[i];
         struct emu_task task;
-        sets[i] = start;
-        for (size_t j = 0; j < node->after.count; j++) emu_set_unite(&sets[i], &sets[node->after.items[j]->index]);
-        if (!emu_task_copy(&task, &node->task) ||
-            !emu_queue_add(stream->object.context, &task, stream->number, &sets[i])) {
+        queued[i] = (struct queued){.end = start, .start = {.set = start}};
+        for (size_t j = 0; j < node->after.count; j++) come_after(queued, i, node, node->after.items[j]);
+        if (emu_task_copy(&task, &node->task)) {
+            const struct emu_start *early = node->overlapped != 0 ? &queued[i].start : NULL;
+            queued[i].age = emu_queue_add(stream->object.context, &task, stream->number, &queued[i].end, early);
+        }
+        if (queued[i].age == 0) {
             result = CUDA_ERROR_OUT_OF_MEMORY;
             break;
         }
-        emu_set_unite(&end, &sets[i]);
+        emu_set_unite(&end, &queued[i].end);
     }
     exec->point.set = end; // what was enqueued stays enqueued
     stream->point.set = end;
+    stream->overlappable = 0;
     return result;
 }
 
@@ -101,10 +122,10 @@ static CUresult launch(struct emu_context *context, CUgraphExec exec_handle, CUs
     result = emu_capture_check_implicit(stream);
     if (result == CUDA_SUCCESS) result = check_functions(exec->graph);
     if (result != CUDA_SUCCESS) return result;
-    struct emu_set *sets = malloc((count + 1) * sizeof(*sets));
-    if (sets == NULL) return CUDA_ERROR_OUT_OF_MEMORY;
-    result = enqueue_nodes(stream, exec, sets);
-    free(sets);
+    struct queued *queued = malloc((count + 1) * sizeof(*queued));
+    if (queued == NULL) return CUDA_ERROR_OUT_OF_MEMORY;
+    result = enqueue_nodes(stream, exec, queued);
+    free(queued);
     if (result == CUDA_SUCCESS) emu_queue_maybe(context);
     return result;
 }

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "driver_edit.h"
 #include "driver_entry.h"
 #include "driver_findings.h"
 #include "driver_function.h"
@@ -65,8 +66,11 @@ static CUresult parse(struct emu_context *context, const char *text, char *diagn
     bool wrong_arch = false;
     diagnostic[0] = '\0';
     emu_unlock(); // the text may be long; the context stays alive because this thread uses it
+    char *edited = emu_edit_apply(text);
+    if (edited != NULL) text = edited;
     *module = emu_module_create(text, strlen(text), &context->settings, context->memory, diagnostic, DIAGNOSTIC_BYTES,
                                 &wrong_arch);
+    free(edited);
     emu_lock();
     if (*module != NULL) return CUDA_SUCCESS;
     if (wrong_arch) return CUDA_ERROR_NO_BINARY_FOR_GPU;

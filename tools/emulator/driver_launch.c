@@ -21,6 +21,7 @@ struct request {
     unsigned dynamic_shared_bytes;
     CUstream stream;
     void **parameters, **extra;
+    bool programmatic;
 };
 
 static bool any_zero(const unsigned dim[3]) {
@@ -104,7 +105,8 @@ static CUresult launch(struct emu_context *context, struct request *request) {
                                        .function_handle = request->function,
                                        .dynamic_shared_bytes = request->dynamic_shared_bytes,
                                        .parameters = packed,
-                                       .parameter_bytes = function->facts.parameter_bytes}};
+                                       .parameter_bytes = function->facts.parameter_bytes,
+                                       .programmatic = request->programmatic}};
     memcpy(task.kernel.grid, request->grid, sizeof(request->grid));
     memcpy(task.kernel.block, request->block, sizeof(request->block));
     memcpy(task.kernel.cluster, request->cluster, sizeof(request->cluster));
@@ -125,8 +127,7 @@ CUresult CUDAAPI cuLaunchKernel(CUfunction f, unsigned int gridDimX, unsigned in
     EMU_END(launch(context, &request));
 }
 
-// Hints change nothing here. Programmatic serialisation lets a kernel start before its predecessor has ended; running
-// them one after the other is one of the orders that it allows.
+// Hints change nothing here.
 static CUresult take_attribute(struct request *request, const CUlaunchAttribute *attribute) {
     switch (attribute->id) {
     case CU_LAUNCH_ATTRIBUTE_CLUSTER_DIMENSION:
@@ -134,12 +135,14 @@ static CUresult take_attribute(struct request *request, const CUlaunchAttribute 
         request->cluster[1] = attribute->value.clusterDim.y;
         request->cluster[2] = attribute->value.clusterDim.z;
         return any_zero(request->cluster) ? CUDA_ERROR_INVALID_VALUE : CUDA_SUCCESS;
+    case CU_LAUNCH_ATTRIBUTE_PROGRAMMATIC_STREAM_SERIALIZATION:
+        request->programmatic = attribute->value.programmaticStreamSerializationAllowed != 0;
+        return CUDA_SUCCESS;
     case CU_LAUNCH_ATTRIBUTE_COOPERATIVE:
         return attribute->value.cooperative == 0 ? CUDA_SUCCESS : CUDA_ERROR_NOT_SUPPORTED;
     case CU_LAUNCH_ATTRIBUTE_IGNORE:
     case CU_LAUNCH_ATTRIBUTE_ACCESS_POLICY_WINDOW:
     case CU_LAUNCH_ATTRIBUTE_CLUSTER_SCHEDULING_POLICY_PREFERENCE:
-    case CU_LAUNCH_ATTRIBUTE_PROGRAMMATIC_STREAM_SERIALIZATION:
     case CU_LAUNCH_ATTRIBUTE_PRIORITY:
     case CU_LAUNCH_ATTRIBUTE_PREFERRED_SHARED_MEMORY_CARVEOUT: return CUDA_SUCCESS;
     default:

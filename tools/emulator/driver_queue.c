@@ -12,6 +12,9 @@
 #define MAX_PENDING 1024   // a full queue makes the next call wait, as a driver's does; a graph must fit it whole
 #define MAX_REMEMBERED 512 // operations that have run, with their footprints, which may be large
 
+// Dependent launches that wait for one another at once, each inside the run of the next: the host's stack has an end.
+#define MAX_OVERLAPPING 8
+
 // What is kept of those that ran is younger than MAX_PENDING + MAX_REMEMBERED / 2 calls; what waits is at most
 // MAX_PENDING.
 _Static_assert(2 * MAX_PENDING + MAX_REMEMBERED <= EMU_SET_PLACES,
@@ -47,6 +50,7 @@ static void destroy(struct emu_operation *operation) {
     }
     emu_task_clear(&operation->task);
     emu_footprint_destroy(operation->footprint);
+    emu_footprint_destroy(operation->early);
     free(operation);
 }
 
@@ -61,6 +65,7 @@ static void release(const struct emu_set *gone) {
     emu_set_subtract(&queue.seen, gone);
     for (size_t i = emu_set_next(&queue.used, 0); i < EMU_SET_PLACES; i = emu_set_next(&queue.used, i + 1)) {
         emu_set_subtract(&queue.operations[i]->before, gone);
+        emu_set_subtract(&queue.operations[i]->awaited, gone);
     }
     for (struct emu_point *point = queue.points; point != NULL; point = point->next)
         emu_set_subtract(&point->set, gone);
@@ -99,18 +104,39 @@ bool emu_queue_pending(const struct emu_set *set) {
     return emu_set_meets(set, &queue.pending);
 }
 
+static struct emu_operation *find_age(uint64_t age) {
+    for (size_t i = emu_set_next(&queue.used, 0); i < EMU_SET_PLACES; i = emu_set_next(&queue.used, i + 1)) {
+        if (queue.operations[i]->age == age) return queue.operations[i];
+    }
+    return NULL;
+}
+
+// griddepcontrol.wait waits for one grid. Where that one ended without a wait of its own, nothing says that those
+// before it have ended.
+static void settle_awaited(struct emu_operation *operation) {
+    const struct emu_operation *other = operation->prerequisite != 0 ? find_age(operation->prerequisite) : NULL;
+    if (other == NULL || other->prerequisite == 0) return;
+    operation->awaited = operation->before;
+    emu_set_unite(&operation->awaited, other->waited ? &other->awaited : &other->before);
+    emu_set_insert(&operation->awaited, other->place);
+}
+
+static CUresult check_races(struct emu_operation *operation) {
+    struct emu_set done = queue.used;
+    if (operation->footprint == NULL) return CUDA_SUCCESS;
+    settle_awaited(operation);
+    emu_set_subtract(&done, &queue.pending);
+    return emu_races_check(operation, queue.operations, &done);
+}
+
 // What the footprint and the run of one operation come to, with the lock held again.
-static void conclude(struct emu_operation *operation, CUresult result) {
+static void conclude(struct emu_operation *operation, struct emu_operation *outer, CUresult result) {
     struct emu_context *context = operation->context;
     operation->running = false;
-    context->running = NULL;
+    context->running = outer;
+    context->overlapping--;
     context->users--;
-    if (result == CUDA_SUCCESS && operation->footprint != NULL) {
-        struct emu_set done = queue.used;
-        emu_set_subtract(&done, &queue.pending);
-        emu_set_subtract(&done, &operation->before);
-        result = emu_races_check(operation, queue.operations, &done);
-    }
+    if (result == CUDA_SUCCESS) result = check_races(operation);
     if (operation->task.kind == EMU_TASK_EVENT)
         emu_event_reached(operation->task.event.event, operation->task.event.record);
     if (result != CUDA_SUCCESS) emu_context_fail(context, result);
@@ -125,33 +151,42 @@ static bool touches_memory(const struct emu_operation *operation) {
     return kind == EMU_TASK_KERNEL || kind == EMU_TASK_COPY || kind == EMU_TASK_FILL;
 }
 
+// Inside the run of another operation of the context, if that awaits this one.
 static void run(struct emu_operation *operation) {
     struct emu_context *context = operation->context;
+    struct emu_operation *outer = context->running;
     CUresult result = CUDA_SUCCESS;
     operation->running = true;
     context->running = operation;
+    context->overlapping++;
     context->users++;
     if (context->sticky == CUDA_SUCCESS) { // a broken context runs nothing any more
-        if (context->settings.checks && touches_memory(operation)) operation->footprint = emu_footprint_create();
+        if (context->settings.checks && touches_memory(operation)) {
+            operation->footprint = emu_footprint_create();
+            if (operation->prerequisite != 0) operation->early = emu_footprint_create();
+        }
         uint64_t seed = emu_schedule_launch_seed(context, operation->number);
+        if (emu_set_meets(&operation->awaited, &queue.pending)) emu_tally_trace(&context->trace, ~operation->number);
         emu_unlock();
-        result = emu_task_run(&operation->task, context, seed, operation->footprint);
+        result = emu_task_run(operation, seed);
         emu_lock();
     }
-    conclude(operation, result);
+    conclude(operation, outer, result);
 }
 
 static bool ready(const struct emu_operation *operation) {
-    return !operation->running && !emu_set_meets(&operation->before, &queue.pending);
+    bool overlaps = operation->context->overlapping < MAX_OVERLAPPING;
+    return !operation->running && !emu_set_meets(overlaps ? &operation->before : &operation->awaited, &queue.pending);
 }
 
-// Runs one ready operation of the context, or else says that there is none.
-static bool step(struct emu_context *context) {
-    struct emu_operation *candidates[EMU_SET_PLACES];
+// Runs one ready operation of the context, of this set where there is one, or else says that there is none.
+static bool step(struct emu_context *context, const struct emu_set *among) {
+    struct emu_operation *candidates[MAX_PENDING];
     size_t count = 0;
     for (size_t i = emu_set_next(&queue.pending, 0); i < EMU_SET_PLACES; i = emu_set_next(&queue.pending, i + 1)) {
         struct emu_operation *operation = queue.operations[i];
-        if (operation->context == context && ready(operation)) candidates[count++] = operation;
+        if (operation->context != context || (among != NULL && !emu_set_has(among, i))) continue;
+        if (ready(operation)) candidates[count++] = operation;
     }
     if (count == 0) return false;
     run(candidates[emu_schedule_pick(context, candidates, count)]);
@@ -172,9 +207,27 @@ static bool advance(const struct emu_set *set) {
     emu_set_intersect(&waiting, &queue.pending);
     struct emu_context *context = queue.operations[emu_set_next(&waiting, 0)]->context;
     if (context->running != NULL) return false;
-    if (step(context)) return true;
+    if (step(context, NULL)) return true;
     struct emu_operation *foreign = blocker(set);
-    return foreign != NULL && foreign->context->running == NULL && step(foreign->context);
+    return foreign != NULL && foreign->context->running == NULL && step(foreign->context, NULL);
+}
+
+// The host threads of one grid all come here; the first runs what there is to run.
+bool emu_queue_await(struct emu_operation *operation) {
+    struct emu_context *context = operation->context;
+    emu_lock();
+    operation->waited = true;
+    while (emu_set_meets(&operation->awaited, &queue.pending)) {
+        bool moved = context->running == operation && step(context, &operation->awaited);
+        if (!moved && context->running == operation) {
+            struct emu_operation *foreign = blocker(&operation->awaited);
+            moved = foreign != NULL && foreign->context->running == NULL && step(foreign->context, NULL);
+        }
+        if (!moved) emu_wait();
+    }
+    bool good = context->sticky == CUDA_SUCCESS;
+    emu_unlock();
+    return good;
 }
 
 // A stream's or event's set holds all that was before, so waiting for the set is waiting for its blockers too.
@@ -207,7 +260,7 @@ void emu_queue_poll(const struct emu_set *set) {
 }
 
 void emu_queue_maybe(struct emu_context *context) {
-    if (context->running == NULL && emu_schedule_runs_early(context)) step(context);
+    if (context->running == NULL && emu_schedule_runs_early(context)) step(context, NULL);
 }
 
 CUresult emu_queue_reserve(struct emu_context *context, size_t count) {
@@ -223,11 +276,12 @@ CUresult emu_queue_reserve(struct emu_context *context, size_t count) {
     return context->sticky;
 }
 
-bool emu_queue_add(struct emu_context *context, struct emu_task *task, unsigned stream, struct emu_set *before) {
+uint64_t emu_queue_add(struct emu_context *context, struct emu_task *task, unsigned stream, struct emu_set *before,
+                       const struct emu_start *start) {
     struct emu_operation *operation = calloc(1, sizeof(*operation));
     if (operation == NULL) {
         emu_task_clear(task);
-        return false;
+        return 0;
     }
     size_t place = 0;
     while (emu_set_has(&queue.used, place)) place++; // reserved, so there is one
@@ -235,12 +289,15 @@ bool emu_queue_add(struct emu_context *context, struct emu_task *task, unsigned 
         .task = *task,
         .context = context,
         .number = context->next_operation++,
-        .age = queue.next_age++,
+        .age = ++queue.next_age,
         .stream = stream,
         .place = place,
-        .before = *before,
+        .before = start != NULL ? start->set : *before,
+        .prerequisite = start != NULL ? start->prerequisite : 0,
+        .awaited = *before,
     };
     emu_set_unite(&operation->before, &queue.seen);
+    emu_set_unite(&operation->awaited, &queue.seen);
     queue.operations[place] = operation;
     queue.num_used++;
     emu_set_insert(&queue.used, place);
@@ -248,7 +305,7 @@ bool emu_queue_add(struct emu_context *context, struct emu_task *task, unsigned 
     queue.num_pending++;
     emu_set_insert(before, place);
     task->kind = EMU_TASK_EMPTY; // its owner is the operation now
-    return true;
+    return operation->age;
 }
 
 void emu_queue_forget(struct emu_context *context) {

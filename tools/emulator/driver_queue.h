@@ -20,8 +20,14 @@ struct emu_operation {
     unsigned stream; // its number, for messages
     size_t place;
     bool running;
-    struct emu_set before;
+    struct emu_set before;           // its start comes after these
     struct emu_footprint *footprint; // once it has run, when checks are on
+
+    // Of a programmatic dependent launch:
+    uint64_t prerequisite;       // age of the kernel whose end only griddepcontrol.wait comes after; 0: ordinary
+    struct emu_set awaited;      // what comes before the end of that wait
+    bool waited;                 // a thread executed it
+    struct emu_footprint *early; // what was touched before
 };
 
 // A moment in the order of things that a stream, an event or a graph holds: all of these operations have happened.
@@ -38,9 +44,20 @@ void emu_point_forget(struct emu_point *point);
 // Makes sure that `count` operations can be added; may run some. Sets that are not registered are worthless after it.
 CUresult emu_queue_reserve(struct emu_context *context, size_t count);
 
-// Adds an operation after `before`, which then contains it too. Takes the task. False: out of host memory, task
-// cleared.
-bool emu_queue_add(struct emu_context *context, struct emu_task *task, unsigned stream, struct emu_set *before);
+// What the start of a programmatic dependent launch comes after, and the age of the kernel that it may overlap.
+struct emu_start {
+    struct emu_set set;
+    uint64_t prerequisite;
+};
+
+// Adds an operation after `before`, which then contains it too; start is NULL for all but programmatic dependent
+// launches. Takes the task. Returns its age; 0: out of host memory, task cleared.
+uint64_t emu_queue_add(struct emu_context *context, struct emu_task *task, unsigned stream, struct emu_set *before,
+                       const struct emu_start *start);
+
+// griddepcontrol.wait of an operation that runs: without the lock, on any thread. Runs what it awaits. False: that
+// failed.
+bool emu_queue_await(struct emu_operation *operation);
 
 bool emu_queue_pending(const struct emu_set *set); // does any of these still wait or run?
 void emu_queue_poll(const struct emu_set *set);    // runs one operation that brings the set nearer, if one is ready

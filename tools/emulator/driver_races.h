@@ -4,9 +4,9 @@
 
 #include "driver_queue.h"
 
-// Compares an operation that has just run with those that ran earlier without being before it. A race is reported, and
-// breaks the context as a failed launch does.
+// Compares an operation that has just run with those of all that have run that are not before it. A race is reported,
+// and breaks the context as a failed launch does.
 CUresult emu_races_check(const struct emu_operation *operation, struct emu_operation *const *others,
-                         const struct emu_set *unordered);
+                         const struct emu_set *done);
 
 #endif

@@ -4,6 +4,7 @@
 
 #include "driver_capture.h"
 #include "driver_entry.h"
+#include "driver_function.h"
 #include "driver_thread.h"
 
 CUresult emu_stream_create(struct emu_context *context, unsigned flags, int priority, struct emu_stream **stream) {
@@ -14,6 +15,7 @@ CUresult emu_stream_create(struct emu_context *context, unsigned flags, int prio
     made->flags = flags;
     made->priority = priority;
     emu_point_register(&made->point);
+    emu_point_register(&made->start);
     made->next = context->streams;
     context->streams = made;
     *stream = made;
@@ -26,6 +28,7 @@ void emu_stream_destroy(struct emu_stream *stream) {
     while (*link != stream) link = &(*link)->next;
     *link = stream->next;
     emu_point_forget(&stream->point);
+    emu_point_forget(&stream->start);
     emu_nodes_clear(&stream->tips);
     emu_handles_remove(&stream->object);
     free(stream);
@@ -51,16 +54,33 @@ static bool is_blocking(const struct emu_stream *stream) {
     return (stream->flags & CU_STREAM_NON_BLOCKING) == 0;
 }
 
-void emu_stream_before(const struct emu_stream *stream, struct emu_set *before) {
+// The default stream and blocking ones come after each other.
+static void add_default_order(const struct emu_stream *stream, struct emu_set *before) {
     const struct emu_context *context = stream->object.context;
-    *before = stream->point.set;
     if (stream != context->legacy) {
         if (is_blocking(stream)) emu_set_unite(before, &context->legacy->point.set);
         return;
     }
     for (const struct emu_stream *other = context->streams; other != NULL; other = other->next) {
-        if (is_blocking(other)) emu_set_unite(before, &other->point.set);
+        if (other != stream && is_blocking(other)) emu_set_unite(before, &other->point.set);
     }
+}
+
+void emu_stream_before(const struct emu_stream *stream, struct emu_set *before) {
+    *before = stream->point.set;
+    add_default_order(stream, before);
+}
+
+// The attribute of the launch, and a kernel before it that asks for the overlap. Records of events in between are no
+// kernels; any other operation ends the chance.
+static bool overlaps(const struct emu_stream *stream, const struct emu_task *task) {
+    return task->kind == EMU_TASK_KERNEL && task->kernel.programmatic && stream->overlappable != 0;
+}
+
+static void remember_start(struct emu_stream *stream, bool is_kernel, bool asks, uint64_t age,
+                           const struct emu_set *start) {
+    stream->overlappable = is_kernel && asks ? age : 0;
+    if (is_kernel) stream->start.set = *start;
 }
 
 CUresult emu_stream_enqueue(struct emu_stream *stream, struct emu_task *task, struct emu_set *done) {
@@ -68,8 +88,18 @@ CUresult emu_stream_enqueue(struct emu_stream *stream, struct emu_task *task, st
     CUresult result = emu_capture_check_implicit(stream);
     if (result != CUDA_SUCCESS) return emu_task_clear(task), result;
     emu_stream_before(stream, &before);
-    if (!emu_queue_add(stream->object.context, task, stream->number, &before)) return CUDA_ERROR_OUT_OF_MEMORY;
+    struct emu_start start = {.set = before, .prerequisite = stream->overlappable};
+    bool early = overlaps(stream, task), is_record = task->kind == EMU_TASK_EVENT;
+    bool is_kernel = task->kind == EMU_TASK_KERNEL;
+    bool asks = is_kernel && task->kernel.function->facts.launches_dependents;
+    if (early) {
+        start.set = stream->start.set;
+        add_default_order(stream, &start.set);
+    }
+    uint64_t age = emu_queue_add(stream->object.context, task, stream->number, &before, early ? &start : NULL);
+    if (age == 0) return CUDA_ERROR_OUT_OF_MEMORY;
     stream->point.set = before;
+    if (!is_record) remember_start(stream, is_kernel, asks, age, &start.set);
     if (done != NULL) *done = before;
     return CUDA_SUCCESS;
 }

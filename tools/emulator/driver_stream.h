@@ -15,8 +15,11 @@ struct emu_stream {
     int priority;
     uint64_t thread; // whose default stream it is (CU_STREAM_PER_THREAD); 0 = an ordinary one
     struct emu_point point;
+    struct emu_point start;      // what the start of its last kernel comes after, and waits for events since then
+    uint64_t overlappable;       // the age of that kernel, if it lets the next one start early; else 0
     struct emu_capture *capture; // NULL = not capturing
     struct emu_nodes tips;       // the nodes that the next one comes after, while capturing
+    struct emu_node *last;       // the one among them that the stream itself made, if it is there
     struct emu_stream *next;
 };
 

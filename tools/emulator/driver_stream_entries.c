@@ -81,7 +81,9 @@ static CUresult wait_event(struct emu_context *context, CUstream handle, CUevent
     if (flags != CU_EVENT_WAIT_DEFAULT) return CUDA_ERROR_INVALID_VALUE;
     if (stream->capture != NULL || event->capture != 0) return emu_capture_wait(stream, event);
     CUresult result = emu_capture_check_implicit(stream);
-    if (result == CUDA_SUCCESS) emu_set_unite(&stream->point.set, &event->point.set);
+    if (result != CUDA_SUCCESS) return result;
+    emu_set_unite(&stream->point.set, &event->point.set);
+    emu_set_unite(&stream->start.set, &event->point.set);
     return result;
 }
 

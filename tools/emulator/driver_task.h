@@ -44,6 +44,7 @@ struct emu_task {
             unsigned dynamic_shared_bytes;
             void *parameters;
             size_t parameter_bytes;
+            bool programmatic; // may start before the kernel before it in its stream has ended
         } kernel;
         struct {
             struct emu_rectangle destination, source;
@@ -68,8 +69,9 @@ bool emu_task_copy(struct emu_task *to, const struct emu_task *from); // false: 
 void emu_task_clear(struct emu_task *task);
 void emu_task_describe(const struct emu_task *task, char *text, size_t bytes);
 
-// Without the driver's lock. Notes what was touched in footprint, which may be NULL.
-CUresult emu_task_run(const struct emu_task *task, struct emu_context *context, uint64_t seed,
-                      struct emu_footprint *footprint);
+struct emu_operation;
+
+// Without the driver's lock. Notes what was touched in the operation's footprints, which may be NULL.
+CUresult emu_task_run(struct emu_operation *operation, uint64_t seed);
 
 #endif

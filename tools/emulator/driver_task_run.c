@@ -7,11 +7,13 @@
 #include "driver_entry.h"
 #include "driver_findings.h"
 #include "driver_function.h"
+#include "driver_queue.h"
 #include "driver_tally.h"
 
 struct run {
     const struct emu_task *task;
     struct emu_context *context;
+    struct emu_operation *operation;
     uint64_t seed;
     struct emu_footprint *footprint;
 };
@@ -104,6 +106,10 @@ static void report(void *user, const char *text) {
     emu_findings_report(text);
 }
 
+static bool await(void *user) {
+    return emu_queue_await(user);
+}
+
 static CUresult run_kernel(const struct run *run) {
     struct emu_counters counters = {0};
     struct emu_launch launch = {
@@ -116,6 +122,11 @@ static CUresult run_kernel(const struct run *run) {
         .footprint = run->footprint,
         .counters = &counters,
     };
+    if (run->operation->prerequisite != 0) {
+        launch.await = await;
+        launch.await_user = run->operation;
+        launch.early = run->operation->early;
+    }
     memcpy(launch.grid, run->task->kernel.grid, sizeof(launch.grid));
     memcpy(launch.block, run->task->kernel.block, sizeof(launch.block));
     memcpy(launch.cluster, run->task->kernel.cluster, sizeof(launch.cluster));
@@ -124,9 +135,9 @@ static CUresult run_kernel(const struct run *run) {
     return result_of(outcome);
 }
 
-CUresult emu_task_run(const struct emu_task *task, struct emu_context *context, uint64_t seed,
-                      struct emu_footprint *footprint) {
-    const struct run run = {task, context, seed, footprint};
+CUresult emu_task_run(struct emu_operation *operation, uint64_t seed) {
+    const struct emu_task *task = &operation->task;
+    const struct run run = {task, operation->context, operation, seed, operation->footprint};
     switch (task->kind) {
     case EMU_TASK_KERNEL: return run_kernel(&run);
     case EMU_TASK_COPY: return run_copy(&run);

@@ -16,13 +16,19 @@ extern "C" {
 // The mark by which a program tells the emulator from a real driver.
 int moejit_emulator_version(void);
 
-// Forgets findings, counters, call counts, the trace and an armed failure.
+// Forgets findings, counters, call counts, the trace, an armed failure and a line to be dropped.
 void moejit_emulator_reset(void);
 
 // Makes the n-th call from now (1 is the next one) of an entry ("cuMemAlloc_v2") fail with result and do nothing else.
 // NULL counts the calls of all entries together; n = 0 disarms. Returns 0 when there is no such entry, else 1.
 int moejit_emulator_fail_at(const char *entry, uint64_t n, CUresult result);
-// How many calls have been made to fail since the last reset.
+// The same, but that call does nothing and says that all went well.
+int moejit_emulator_skip_at(const char *entry, uint64_t n);
+// Leaves the n-th line that holds the words (1 is the first) out of that kernel in modules loaded from now on; n = 0
+// disarms. What the emulator then finds shows that the line was needed.
+void moejit_emulator_drop_line(const char *kernel, const char *words, uint64_t n);
+uint64_t moejit_emulator_dropped(void); // lines left out since the last call of drop_line
+// How many calls have been made to fail, or were skipped, since the last reset.
 uint64_t moejit_emulator_failures(void);
 // Calls of one entry, or of all of them together for NULL, since the last reset.
 uint64_t moejit_emulator_calls(const char *entry);

@@ -3,6 +3,7 @@
 #include <math.h>
 
 #include "arithmetic.h"
+#include "ptx_form.h"
 #include "exec_types.h"
 
 struct update {
@@ -80,10 +81,8 @@ static uint64_t apply(uint8_t *pointer, const struct update *update, uint32_t by
     return bytes == 8 ? apply_64(pointer, update) : bytes == 4 ? apply_32(pointer, update) : apply_16(pointer, update);
 }
 
-void emu_atomic_reduce(uint8_t *to, const uint8_t *from, uint32_t bytes, const struct emu_instruction *instruction) {
-    enum emu_word operation = (enum emu_word)instruction->form.words[EMU_GROUP_OPERATION];
-    enum emu_type type = (enum emu_type)instruction->form.types[0];
-    uint32_t step = instruction->element_bytes;
+void emu_atomic_reduce(uint8_t *to, const uint8_t *from, uint32_t bytes, enum emu_word operation, enum emu_type type) {
+    uint32_t step = emu_type_bits(type) / 8;
     for (uint32_t at = 0; at < bytes; at += step) {
         struct update update = {operation, type, 0, 0};
         memcpy(&update.b, from + at, step);

@@ -1,31 +1,14 @@
 // Bulk copies between global and shared memory (PTX ISA, "cp.async.bulk", "cp.reduce.async.bulk"). A copy is checked
 // when it is issued and lands some turns later, when its group is waited for, or, by the seed, at once; until then its
 // bytes in shared memory count as coming.
-#include "warp.h"
+#include "exec_bulk.h"
 
 #include <stdlib.h>
 
 #define LONGEST_FLIGHT 4096 // rounds, where nothing waits for the copy
 
-enum direction { TO_SHARED, TO_GLOBAL, REDUCE };
-
-struct flight {
-    struct emu_warp *warp; // and lane and instruction that issued it
-    uint32_t lane;
-    const struct emu_instruction *instruction;
-    enum direction direction;
-    struct emu_cta *owner; // of the bytes in shared memory
-    uint32_t offset, bytes;
-    uint8_t *other;    // the bytes elsewhere
-    uint32_t mbarrier; // TO_SHARED: offset in the owner's shared memory
-    uint32_t clock;    // TO_SHARED: of the owner's asynchronous writes
-    uint32_t group;    // else: of the lane
-    uint32_t age;
-    bool landed; // but not waited for: it still counts as reading shared memory
-};
-
 struct emu_flights {
-    struct flight *list;
+    struct emu_flight *list;
     uint32_t count, capacity;
 };
 
@@ -34,27 +17,30 @@ static bool fail(struct emu_warp *warp, uint32_t lane, const char *what) {
     return false;
 }
 
-static bool keep(struct emu_warp *warp, const struct flight *flight) {
+static bool keep(struct emu_warp *warp, const struct emu_flight *flight) {
     struct emu_cta *cta = warp->cta;
     if (cta->flights == NULL) cta->flights = calloc(1, sizeof(*cta->flights));
     struct emu_flights *flights = cta->flights;
-    if (flights == NULL) return fail(warp, flight->lane, "a bulk copy");
+    if (flights == NULL) return free(flight->pieces), fail(warp, flight->lane, "a bulk copy");
     if (flights->count == flights->capacity) {
         uint32_t capacity = flights->capacity * 2 + 16;
-        struct flight *list = realloc(flights->list, capacity * sizeof(*list));
-        if (list == NULL) return fail(warp, flight->lane, "a bulk copy");
+        struct emu_flight *list = realloc(flights->list, capacity * sizeof(*list));
+        if (list == NULL) return free(flight->pieces), fail(warp, flight->lane, "a bulk copy");
         flights->list = list;
         flights->capacity = capacity;
     }
     flights->list[flights->count++] = *flight;
     cta->run->num_flights++;
-    if (flight->direction != TO_SHARED) flight->owner->num_readings++;
+    if (flight->direction != EMU_TO_SHARED) flight->owner->num_readings++;
     return true;
 }
 
 void emu_bulk_clear(struct emu_cta *cta) {
     if (cta->flights == NULL) return;
-    for (uint32_t i = 0; i < cta->flights->count; i++) cta->run->num_flights -= !cta->flights->list[i].landed;
+    for (uint32_t i = 0; i < cta->flights->count; i++) {
+        cta->run->num_flights -= !cta->flights->list[i].landed;
+        free(cta->flights->list[i].pieces);
+    }
     free(cta->flights->list);
     free(cta->flights);
     cta->flights = NULL;
@@ -62,25 +48,48 @@ void emu_bulk_clear(struct emu_cta *cta) {
 
 // ---- Landing
 
-static void move_bytes(const struct flight *flight) {
-    uint8_t *shared = flight->owner->shared + flight->offset;
+// One range of neighbours, both sides given.
+static void move_range(const struct emu_flight *flight, uint8_t *other, uint32_t offset, uint32_t bytes) {
+    uint8_t *shared = flight->owner->shared + offset;
     switch (flight->direction) {
-    case TO_SHARED:
-        memcpy(shared, flight->other, flight->bytes);
-        memset(flight->owner->shared_written + flight->offset, EMU_SHARED_WRITTEN, flight->bytes);
+    case EMU_TO_SHARED: memcpy(shared, other, bytes); break;
+    case EMU_TO_GLOBAL: memcpy(other, shared, bytes); break;
+    case EMU_REDUCE:
+        emu_atomic_reduce(other, shared, bytes, (enum emu_word)flight->instruction->form.words[EMU_GROUP_OPERATION],
+                          flight->type);
         break;
-    case TO_GLOBAL: memcpy(flight->other, shared, flight->bytes); break;
-    case REDUCE: emu_atomic_reduce(flight->other, shared, flight->bytes, flight->instruction); break;
     }
 }
 
+// What lies outside the tensor arrives as zeros, and is not written.
+static void move_pieces(const struct emu_flight *flight) {
+    for (uint32_t i = 0; i < flight->pieces->count; i++) {
+        const struct emu_piece *piece = &flight->pieces->list[i];
+        if (flight->direction == EMU_TO_SHARED) memset(flight->owner->shared + piece->offset, 0, EMU_PIECE_BYTES);
+        if (piece->end <= piece->first) continue;
+        move_range(flight, piece->other + piece->first, piece->offset + piece->first,
+                   (uint32_t)(piece->end - piece->first));
+    }
+}
+
+static void move_bytes(struct emu_flight *flight) {
+    if (flight->pieces != NULL) {
+        move_pieces(flight);
+    } else {
+        move_range(flight, flight->other != NULL ? flight->other : flight->value, flight->offset, flight->bytes);
+    }
+    if (flight->direction != EMU_TO_SHARED) return;
+    memset(flight->owner->shared_written + flight->offset, EMU_SHARED_WRITTEN, flight->bytes);
+}
+
 static void forget(struct emu_flights *flights, uint32_t at) {
+    free(flights->list[at].pieces);
     memmove(&flights->list[at], &flights->list[at + 1], (--flights->count - at) * sizeof(*flights->list));
 }
 
 // True where the copy leaves the list: one that reads shared memory stays until it is waited for.
 static bool land(struct emu_cta *cta, uint32_t at) {
-    struct flight *flight = &cta->flights->list[at], copy = *flight;
+    struct emu_flight *flight = &cta->flights->list[at], copy = *flight;
     if (flight->landed) return false;
     flight->landed = true;
     cta->run->num_flights--;
@@ -88,12 +97,12 @@ static bool land(struct emu_cta *cta, uint32_t at) {
     const struct emu_instruction *current = copy.warp->current;
     copy.warp->current = copy.instruction;
     move_bytes(&copy);
-    if (copy.direction == TO_SHARED) {
+    if (copy.direction == EMU_TO_SHARED) {
         forget(cta->flights, at);
         emu_mbarrier_complete(copy.warp, copy.lane, copy.owner, copy.mbarrier, copy.bytes, copy.clock);
     }
     copy.warp->current = current;
-    return copy.direction == TO_SHARED;
+    return copy.direction == EMU_TO_SHARED;
 }
 
 void emu_bulk_progress(struct emu_cluster *cluster, uint64_t random) {
@@ -111,7 +120,7 @@ void emu_bulk_late(struct emu_cluster *cluster, bool moved) {
     for (uint32_t c = 0; c < cluster->size; c++) {
         struct emu_flights *flights = cluster->ctas[c].flights;
         for (uint32_t i = flights != NULL ? flights->count : 0; i-- > 0;) {
-            struct flight *flight = &flights->list[i];
+            struct emu_flight *flight = &flights->list[i];
             if (flight->landed || (moved && ++flight->age <= LONGEST_FLIGHT)) continue;
             land(&cluster->ctas[c], i);
             return;
@@ -124,8 +133,9 @@ static void wait_for(struct emu_warp *warp, uint32_t lane, uint32_t pending) {
     struct emu_flights *flights = warp->cta->flights;
     uint32_t committed = warp->bulk_groups[lane], before = committed > pending ? committed - pending : 0;
     for (uint32_t i = 0; flights != NULL && i < flights->count;) {
-        const struct flight *flight = &flights->list[i];
-        if (flight->direction == TO_SHARED || flight->warp != warp || flight->lane != lane || flight->group >= before) {
+        const struct emu_flight *flight = &flights->list[i];
+        if (flight->direction == EMU_TO_SHARED || flight->warp != warp || flight->lane != lane ||
+            flight->group >= before) {
             i++;
             continue;
         }
@@ -143,41 +153,44 @@ static bool lands_at_once(struct emu_run *run) {
 
 // ---- Issuing
 
-static const char *name_of(enum direction direction) {
-    return direction == REDUCE ? "cp.reduce.async.bulk" : "cp.async.bulk";
+static const char *name_of(const struct emu_flight *flight) {
+    if (strcmp(flight->instruction->row->name, "st") == 0) return "st.async";
+    return flight->direction == EMU_REDUCE ? "cp.reduce.async.bulk" : "cp.async.bulk";
 }
 
-static bool check_size(struct emu_warp *warp, uint32_t lane, enum direction direction, uint32_t bytes) {
+static bool check_size(const struct emu_flight *flight) {
+    uint32_t bytes = flight->bytes;
     if (bytes % 16 == 0 && bytes < 1u << 20) return true;
-    emu_warp_finding(warp, lane, EMU_OUTCOME_LAUNCH_FAILED,
+    emu_warp_finding(flight->warp, flight->lane, EMU_OUTCOME_LAUNCH_FAILED,
                      "%s of %u bytes: it takes a multiple of 16, below 2^20, that fits the shared memory",
-                     name_of(direction), bytes);
+                     name_of(flight), bytes);
     return false;
 }
 
 // The place in shared memory, and what is checked there.
-static bool find_shared(struct flight *flight, uint64_t address) {
+bool emu_flight_find_shared(struct emu_flight *flight, uint64_t address) {
     struct emu_warp *warp = flight->warp;
-    const char *name = name_of(flight->direction);
+    const char *name = name_of(flight);
     if (address >> EMU_WINDOW_SHIFT == EMU_WINDOW_SHARED) address &= ((uint64_t)1 << EMU_WINDOW_SHIFT) - 1;
-    const uint8_t *bytes = flight->direction == TO_SHARED
-                               ? emu_shared_check_async_write(warp, flight->lane, address, flight->bytes, 16, name)
-                               : emu_shared_check_async(warp, flight->lane, address, flight->bytes, 16, name);
+    const uint8_t *bytes =
+        flight->direction == EMU_TO_SHARED
+            ? emu_shared_check_async_write(warp, flight->lane, address, flight->bytes, flight->alignment, name)
+            : emu_shared_check_async(warp, flight->lane, address, flight->bytes, flight->alignment, name);
     if (bytes == NULL) return false;
     emu_shared_place(warp, address, &flight->owner, &flight->offset);
     flight->offset -= EMU_SHARED_BASE;
     return true;
 }
 
-static bool issue(struct flight *flight) {
+bool emu_flight_issue(struct emu_flight *flight) {
     struct emu_warp *warp = flight->warp;
     struct emu_cta *owner = flight->owner;
     struct emu_counters *counters = &warp->cta->run->counters;
-    if (flight->direction == TO_SHARED) {
+    if (flight->direction == EMU_TO_SHARED) {
         flight->clock = ++owner->async_clock;
         memset(owner->shared_written + flight->offset, EMU_SHARED_COMING, flight->bytes);
         emu_race_async_write(owner, flight->offset, flight->bytes, warp->index << 5 | flight->lane, flight->clock);
-        counters->global_load_bytes += flight->bytes;
+        if (flight->other != NULL || flight->pieces != NULL) counters->global_load_bytes += flight->bytes;
     } else {
         counters->global_store_bytes += flight->bytes;
     }
@@ -189,38 +202,46 @@ static bool issue(struct flight *flight) {
 }
 
 // The source, in global memory or in the block's own shared memory.
-static const uint8_t *find_source(struct flight *flight, uint64_t address) {
+static const uint8_t *find_source(struct emu_flight *flight, uint64_t address) {
     struct emu_warp *warp = flight->warp;
     if (flight->instruction->second_space == EMU_SPACE_SHARED) {
-        return emu_shared_check_async(warp, flight->lane, address, flight->bytes, 16, name_of(TO_SHARED));
+        return emu_shared_check_async(warp, flight->lane, address, flight->bytes, 16, name_of(flight));
     }
     return emu_global_check(warp, flight->lane, address, flight->bytes, 16, EMU_ACCESS_READ);
 }
 
-// Operands: shared address, source, bytes, mbarrier.
-static bool load_lane(struct flight *flight, uint64_t to, uint64_t from, uint64_t mbarrier) {
+bool emu_flight_find_mbarrier(struct emu_flight *flight, uint64_t address) {
     struct emu_warp *warp = flight->warp;
     struct emu_cta *owner;
-    if (!check_size(warp, flight->lane, TO_SHARED, flight->bytes)) return false;
-    flight->other = (uint8_t *)(uintptr_t)find_source(flight, from);
-    if (flight->other == NULL || !find_shared(flight, to)) return false;
-    const struct emu_mbarrier *found = emu_mbarrier_find(warp, flight->lane, mbarrier, &owner);
+    const struct emu_mbarrier *found = emu_mbarrier_find(warp, flight->lane, address, &owner);
     if (found == NULL) return false;
+    flight->mbarrier = found->offset;
     if (owner != flight->owner) {
         emu_warp_finding(warp, flight->lane, EMU_OUTCOME_LAUNCH_FAILED,
                          "the mbarrier of a bulk copy lies in another block's shared memory than its bytes");
         return false;
     }
-    flight->mbarrier = found->offset;
-    return issue(flight);
+    if (!warp->cta->checks || found->announced) return true;
+    emu_warp_finding(warp, flight->lane, EMU_OUTCOME_LAUNCH_FAILED,
+                     "a bulk copy completes on the mbarrier at shared address 0x%x, and no fence.mbarrier_init or "
+                     "fence.proxy.async of warp %u came after its mbarrier.init",
+                     found->offset, found->initialiser);
+    return false;
+}
+
+// Operands: shared address, source, bytes, mbarrier.
+static bool load_lane(struct emu_flight *flight, uint64_t to, uint64_t from, uint64_t mbarrier) {
+    if (!check_size(flight)) return false;
+    flight->other = (uint8_t *)(uintptr_t)find_source(flight, from);
+    return flight->other != NULL && emu_flight_find_shared(flight, to) && emu_flight_find_mbarrier(flight, mbarrier) &&
+           emu_flight_issue(flight);
 }
 
 // To the same place of every block that the mask names, each with its own mbarrier.
-static bool load_blocks(struct flight *flight, uint32_t blocks, uint64_t to, uint64_t from, uint64_t mbarrier) {
-    const uint64_t inside = (1u << EMU_CLUSTER_SHIFT) - 1;
+static bool load_blocks(struct emu_flight *flight, uint32_t blocks, uint64_t to, uint64_t from, uint64_t mbarrier) {
     for (; blocks != 0; blocks &= blocks - 1) {
-        uint64_t rank = (uint64_t)(__builtin_ctz(blocks) + 1) << EMU_CLUSTER_SHIFT;
-        if (!load_lane(flight, (to & inside) | rank, from, (mbarrier & inside) | rank)) return false;
+        uint32_t rank = (uint32_t)__builtin_ctz(blocks);
+        if (!load_lane(flight, emu_in_block(to, rank), from, emu_in_block(mbarrier, rank))) return false;
     }
     return true;
 }
@@ -232,8 +253,12 @@ EMU_EXECUTE(load) {
     emu_access_addresses(warp, instruction, mask, 3, 2, &mbarrier);
     for (uint32_t lanes = mask; lanes != 0; lanes &= lanes - 1) {
         uint32_t lane = (uint32_t)__builtin_ctz(lanes);
-        struct flight flight = {
-            .warp = warp, .lane = lane, .instruction = instruction, .direction = TO_SHARED, .bytes = EMU_32(2)[lane]};
+        struct emu_flight flight = {.warp = warp,
+                                    .lane = lane,
+                                    .instruction = instruction,
+                                    .direction = EMU_TO_SHARED,
+                                    .bytes = EMU_32(2)[lane],
+                                    .alignment = 16};
         bool good = EMU_FLAG(MULTICAST)
                         ? load_blocks(&flight, EMU_32(4)[lane] & 0xffff, to.addresses[lane], from.addresses[lane],
                                       mbarrier.addresses[lane])
@@ -243,35 +268,64 @@ EMU_EXECUTE(load) {
 }
 
 // Operands: global address, shared address, bytes.
-static bool store_lane(struct flight *flight, uint64_t to, uint64_t from) {
+static bool store_lane(struct emu_flight *flight, uint64_t to, uint64_t from) {
     struct emu_warp *warp = flight->warp;
-    enum emu_access_kind kind = flight->direction == REDUCE ? EMU_ACCESS_ATOMIC : EMU_ACCESS_WRITE;
-    if (!check_size(warp, flight->lane, flight->direction, flight->bytes) || !find_shared(flight, from)) return false;
+    enum emu_access_kind kind = flight->direction == EMU_REDUCE ? EMU_ACCESS_ATOMIC : EMU_ACCESS_WRITE;
+    if (!check_size(flight) || !emu_flight_find_shared(flight, from)) return false;
     flight->other = emu_global_check(warp, flight->lane, to, flight->bytes, 16, kind);
     if (flight->other == NULL) return false;
     flight->group = warp->bulk_groups[flight->lane];
-    return issue(flight);
+    return emu_flight_issue(flight);
 }
 
 static void store_lanes(struct emu_warp *warp, const struct emu_instruction *instruction, uint32_t mask,
-                        enum direction direction) {
+                        enum emu_direction direction) {
     struct emu_access to, from;
     emu_access_addresses(warp, instruction, mask, 0, 0, &to);
     emu_access_addresses(warp, instruction, mask, 1, 1, &from);
     for (uint32_t lanes = mask; lanes != 0; lanes &= lanes - 1) {
         uint32_t lane = (uint32_t)__builtin_ctz(lanes);
-        struct flight flight = {
-            .warp = warp, .lane = lane, .instruction = instruction, .direction = direction, .bytes = EMU_32(2)[lane]};
+        struct emu_flight flight = {.warp = warp,
+                                    .lane = lane,
+                                    .instruction = instruction,
+                                    .direction = direction,
+                                    .type = (enum emu_type)instruction->form.types[0],
+                                    .bytes = EMU_32(2)[lane],
+                                    .alignment = 16};
         if (!store_lane(&flight, to.addresses[lane], from.addresses[lane])) return;
     }
 }
 
+EMU_EXECUTE(store_value) { // st.async: [shared address], values, [mbarrier]
+    struct emu_access to, mbarrier;
+    uint32_t count = instruction->form.count, bytes = instruction->element_bytes;
+    emu_access_addresses(warp, instruction, mask, 0, 0, &to);
+    emu_access_addresses(warp, instruction, mask, 1 + count, 1, &mbarrier);
+    for (uint32_t lanes = mask; lanes != 0; lanes &= lanes - 1) {
+        uint32_t lane = (uint32_t)__builtin_ctz(lanes);
+        struct emu_flight flight = {.warp = warp,
+                                    .lane = lane,
+                                    .instruction = instruction,
+                                    .direction = EMU_TO_SHARED,
+                                    .bytes = bytes * count,
+                                    .alignment = bytes * count};
+        for (uint32_t i = 0; i < count; i++) {
+            memcpy(flight.value + i * bytes,
+                   (const uint8_t *)emu_lanes(warp, instruction->operands[1 + i]) + lane * bytes, bytes);
+        }
+        if (!emu_flight_find_shared(&flight, to.addresses[lane]) ||
+            !emu_flight_find_mbarrier(&flight, mbarrier.addresses[lane]) || !emu_flight_issue(&flight)) {
+            return;
+        }
+    }
+}
+
 EMU_EXECUTE(store) {
-    store_lanes(warp, instruction, mask, TO_GLOBAL);
+    store_lanes(warp, instruction, mask, EMU_TO_GLOBAL);
 }
 
 EMU_EXECUTE(reduce) {
-    store_lanes(warp, instruction, mask, REDUCE);
+    store_lanes(warp, instruction, mask, EMU_REDUCE);
 }
 
 EMU_EXECUTE(commit) {
@@ -313,6 +367,9 @@ static const struct emu_row rows[] = {
     {"cp", REDUCE_FORM "min|max u32|s32|u64|s64|f16|bf16", "a a s32 s64?", reduce, ROW},
     {"cp", REDUCE_FORM "and|or|xor b32|b64", "a a s32 s64?", reduce, ROW},
     {"cp", REDUCE_FORM "inc|dec u32", "a a s32 s64?", reduce, ROW},
+    {"st", "async ?weak shared::cluster mbarrier::complete_tx::bytes ?v2 b32|u32|s32|f32|b64|u64|s64|f64", "a s0*v a",
+     store_value, ROW},
+    {"st", "async ?weak shared::cluster mbarrier::complete_tx::bytes v4 b32|u32|s32|f32", "a s0*v a", store_value, ROW},
     {"cp", "async bulk commit_group", "", commit, ROW},
     {"cp", "async bulk wait_group ?read", "i32", wait, ROW},
     {"cp", "async bulk prefetch L2 global ?L2::cache_hint", "a s32 s64?", prefetch, ROW},
@@ -326,9 +383,9 @@ bool emu_bulk_check_write(struct emu_warp *warp, uint32_t lane, const struct emu
     for (uint32_t c = 0; c < owner->cluster->size; c++) {
         const struct emu_flights *flights = owner->cluster->ctas[c].flights;
         for (uint32_t i = 0; flights != NULL && i < flights->count; i++) {
-            const struct flight *flight = &flights->list[i];
-            if (flight->direction == TO_SHARED || flight->owner != owner || offset >= flight->offset + flight->bytes ||
-                flight->offset >= offset + bytes) {
+            const struct emu_flight *flight = &flights->list[i];
+            if (flight->direction == EMU_TO_SHARED || flight->owner != owner ||
+                offset >= flight->offset + flight->bytes || flight->offset >= offset + bytes) {
                 continue;
             }
             emu_warp_finding(warp, lane, EMU_OUTCOME_LAUNCH_FAILED,
@@ -346,7 +403,7 @@ void emu_bulk_check_end(struct emu_warp *warp) {
     for (uint32_t c = 0; c < cluster->size; c++) {
         const struct emu_flights *flights = cluster->ctas[c].flights;
         for (uint32_t i = 0; flights != NULL && i < flights->count; i++) {
-            const struct flight *flight = &flights->list[i];
+            const struct emu_flight *flight = &flights->list[i];
             if (flight->owner != warp->cta && flight->warp->cta != warp->cta) continue;
             warp->current = flight->instruction;
             emu_warp_finding(warp, flight->lane, EMU_OUTCOME_LAUNCH_FAILED,

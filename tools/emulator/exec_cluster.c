@@ -46,6 +46,9 @@ EMU_EXECUTE(arrive) {
         emu_race_warp_sync(warp);
     } else {
         emu_race_release(warp, warp->cta->cluster_clocks);
+        for (uint32_t i = 0; i < cluster->size; i++) {
+            emu_race_await_release(warp, &cluster->ctas[i], cluster->ctas[i].cluster_clocks);
+        }
     }
     cluster->arrived_threads += population(mask);
     emu_cluster_recount(cluster);

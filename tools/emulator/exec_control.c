@@ -14,6 +14,24 @@ EMU_EXECUTE(fence) {
 EMU_EXECUTE(proxy_fence) {
     (void)instruction, (void)mask;
     emu_race_proxy_fence(warp);
+    emu_mbarriers_announce(warp);
+}
+
+EMU_EXECUTE(announcing_fence) { // fence.mbarrier_init
+    fence(warp, instruction, mask);
+    emu_mbarriers_announce(warp);
+}
+
+EMU_EXECUTE(wait_for_grids) { // griddepcontrol.wait; nothing to wait for unless the launch is a dependent one
+    const struct emu_launch *launch = warp->cta->launch;
+    (void)instruction;
+    if (launch->await == NULL) return;
+    if (launch->await(launch->await_user)) {
+        emu_race_await(warp, mask);
+        return;
+    }
+    warp->cta->run->outcome = EMU_OUTCOME_LAUNCH_FAILED; // as did a grid before, which was reported
+    warp->stop = true;
 }
 
 EMU_EXECUTE(register_count) { // setmaxnreg: registers are not counted, but the number must be one
@@ -63,9 +81,10 @@ static const struct emu_row rows[] = {
     {"fence", "proxy async global", "", nothing, ROW, .arch = 90},
     {"fence", "proxy tensormap::generic acquire cta|cluster|gpu|sys", "a i32", nothing, ROW, .arch = 90},
     {"fence", "proxy tensormap::generic release cta|cluster|gpu|sys", "", nothing, ROW, .arch = 90},
-    {"fence", "mbarrier_init release cluster", "", fence, ROW, .arch = 90},
+    {"fence", "mbarrier_init release cluster", "", announcing_fence, ROW, .arch = 90},
     {"nanosleep", "u32", "s32", nothing, ROW},
-    {"griddepcontrol", "launch_dependents|wait", "", nothing, ROW, .arch = 90},
+    {"griddepcontrol", "launch_dependents", "", nothing, ROW, .arch = 90},
+    {"griddepcontrol", "wait", "", wait_for_grids, ROW, .arch = 90},
     {"setmaxnreg", "inc|dec sync aligned u32", "i32", register_count, .flow = EMU_FLOW_WARP, ROW, .arch = 90,
      .arch_a = true},
     {"pmevent", "?mask", "i32", nothing, ROW},

@@ -59,6 +59,8 @@ static const emu_execute_fn mad_wide_types[EMU_NUM_TYPES] = {
 EMU_TERNARY(mad_lo_16, EMU_T_U16, (uint32_t)a *b + c)
 EMU_TERNARY(mad_lo_32, EMU_T_U32, a *b + c)
 EMU_TERNARY(mad_lo_64, EMU_T_U64, a *b + c)
+EMU_TERNARY(mad_hi_u16, EMU_T_U16, ((uint32_t)a * b >> 16) + c)
+EMU_TERNARY(mad_hi_s16, EMU_T_S16, ((int32_t)a * b >> 16) + c)
 EMU_TERNARY(mad_hi_u32, EMU_T_U32, ((uint64_t)a * b >> 32) + c)
 EMU_TERNARY(mad_hi_s32, EMU_T_S32, (uint32_t)((int64_t)a *b >> 32) + (uint32_t)c)
 EMU_TERNARY(mad_hi_u64, EMU_T_U64, (uint64_t)((unsigned __int128)a *b >> 64) + c)
@@ -68,7 +70,8 @@ static const emu_execute_fn mad_lo_types[EMU_NUM_TYPES] = {
     [EMU_U16] = mad_lo_16, [EMU_S16] = mad_lo_16, [EMU_U32] = mad_lo_32,
     [EMU_S32] = mad_lo_32, [EMU_U64] = mad_lo_64, [EMU_S64] = mad_lo_64};
 static const emu_execute_fn mad_hi_types[EMU_NUM_TYPES] = {
-    [EMU_U32] = mad_hi_u32, [EMU_S32] = mad_hi_s32, [EMU_U64] = mad_hi_u64, [EMU_S64] = mad_hi_s64};
+    [EMU_U16] = mad_hi_u16, [EMU_S16] = mad_hi_s16, [EMU_U32] = mad_hi_u32,
+    [EMU_S32] = mad_hi_s32, [EMU_U64] = mad_hi_u64, [EMU_S64] = mad_hi_s64};
 
 // 24 bits of each factor (PTX ISA "mul24").
 static inline int64_t product_24(int32_t a, int32_t b) {

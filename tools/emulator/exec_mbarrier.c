@@ -34,6 +34,12 @@ struct emu_mbarrier *emu_mbarrier_find(struct emu_warp *warp, uint32_t lane, uin
     return mbarrier;
 }
 
+void emu_mbarriers_announce(struct emu_warp *warp) {
+    for (struct emu_mbarrier *mbarrier = warp->cta->mbarriers; mbarrier != NULL; mbarrier = mbarrier->next) {
+        if (mbarrier->initialiser == warp->index) mbarrier->announced = true;
+    }
+}
+
 static void complete_if_due(struct emu_cta *owner, struct emu_mbarrier *mbarrier) {
     uint32_t num_clocks = emu_race_num_clocks(owner);
     owner->run->progress++;
@@ -51,7 +57,11 @@ bool emu_mbarrier_arrive(struct emu_warp *warp, uint32_t lane, struct emu_cta *o
                          mbarrier->offset, mbarrier->phase, mbarrier->pending);
         return false;
     }
-    if (owner == warp->cta) emu_race_release(warp, mbarrier->clocks);
+    if (owner == warp->cta) {
+        emu_race_release(warp, mbarrier->clocks);
+    } else {
+        emu_race_await_release(warp, owner, mbarrier->clocks);
+    }
     mbarrier->pending -= count;
     complete_if_due(owner, mbarrier);
     return true;
@@ -121,6 +131,7 @@ EMU_EXECUTE(mbarrier_init) { // [address], count
         *mbarrier = (struct emu_mbarrier){.offset = offset,
                                           .expected = count,
                                           .pending = count,
+                                          .initialiser = warp->index,
                                           .clocks = clocks,
                                           .seen = clocks + num_clocks,
                                           .next = cta->mbarriers};

@@ -106,17 +106,33 @@ static struct emu_shared_word *bytes_of(struct emu_cta *cta, uint32_t word_at) {
     return bytes;
 }
 
-// Of what a warp knows: one clock for each warp, one for asynchronous writes, one for each warpgroup's wgmma.
+// Of what a warp knows: one clock for each warp, one for asynchronous writes, one for each warpgroup's wgmma, and
+// whether a griddepcontrol.wait lies before.
 static uint32_t num_warpgroups(const struct emu_cta *cta) {
     return (cta->num_warps + 3) / 4;
 }
 
 static uint32_t num_agents(const struct emu_cta *cta) {
-    return cta->num_warps + 1 + num_warpgroups(cta);
+    return cta->num_warps + 1 + num_warpgroups(cta) + 1;
 }
 
 static uint32_t matrix_agent(const struct emu_cta *cta, uint32_t warpgroup) {
     return cta->num_warps + 1 + warpgroup;
+}
+
+static uint32_t await_agent(const struct emu_cta *cta) {
+    return num_agents(cta) - 1;
+}
+
+void emu_race_await(struct emu_warp *warp, uint32_t mask) {
+    warp->awaited |= mask;
+    warp->clocks[await_agent(warp->cta)] = 1;
+}
+
+// To the clocks of another block of the cluster, of which no more is kept.
+void emu_race_await_release(const struct emu_warp *warp, const struct emu_cta *owner, uint32_t *clocks) {
+    uint32_t agent = await_agent(owner);
+    if (warp->clocks[await_agent(warp->cta)] != 0) clocks[agent] = 1;
 }
 
 static uint32_t *matrix_reads_of(struct emu_cta *cta, uint32_t warpgroup) {
@@ -198,6 +214,7 @@ void emu_race_release(struct emu_warp *warp, uint32_t *clocks) {
 
 void emu_race_acquire(struct emu_warp *warp, const uint32_t *clocks) {
     join(warp->clocks, clocks, emu_race_num_clocks(warp->cta));
+    if (warp->clocks[await_agent(warp->cta)] != 0) warp->awaited = EMU_FULL_MASK;
 }
 
 uint32_t emu_race_num_clocks(const struct emu_cta *cta) {
@@ -281,6 +298,7 @@ void emu_race_async_write(struct emu_cta *owner, uint32_t offset, uint32_t bytes
 
 void emu_race_warp_sync(struct emu_warp *warp) {
     warp->clocks[warp->index]++;
+    if (warp->awaited != 0) warp->awaited = EMU_FULL_MASK;
 }
 
 // A flag that one warp sets after a fence, and another one sees before its own, orders what lies around. Which flag it

@@ -1,4 +1,5 @@
-// wgmma.mma_async with f32 sums of bf16 or f16 factors (PTX ISA, "Asynchronous Warpgroup Level Matrix Instructions").
+// wgmma.mma_async with f32 sums of bf16 or f16 factors, or f16 sums (its rounding is a guess: the sum as f32, rounded
+// once) (PTX ISA, "Asynchronous Warpgroup Level Matrix Instructions").
 // Each warp of the four computes its 16 rows when it comes here: B and A are read from shared memory by whoever asks,
 // and what must not have changed by then is checked in exec_wgmma_order.c.
 #include "exec_wgmma.h"
@@ -11,7 +12,7 @@
 struct call {
     const struct emu_instruction *instruction;
     uint32_t num_tiles, descriptor; // descriptor: operand of B's
-    bool a_in_registers;
+    bool a_in_registers, half_sums; // half_sums: two to a register
     struct emu_matrix a, b;
 };
 
@@ -103,7 +104,7 @@ static bool read_a(struct emu_warp *warp, const struct call *call, struct emu_te
 static void gather_a(const struct emu_warp *warp, const struct call *call, struct emu_tensor_step *step) {
     const struct emu_instruction *instruction = call->instruction;
     for (uint32_t i = 0; i < 4; i++) {
-        const uint32_t *words = EMU_32(4 * call->num_tiles + i);
+        const uint32_t *words = EMU_32(call->descriptor - 4 + i);
         for (uint32_t lane = 0; lane < EMU_LANES; lane++) {
             uint16_t *row = &step->a[lane / 4 + i % 2 * 8][lane % 4 * 2 + i / 2 * 8];
             row[0] = (uint16_t)words[lane];
@@ -116,9 +117,11 @@ static void load_sums(const struct emu_warp *warp, const struct call *call,
                       float sums[][EMU_TENSOR_ROWS][EMU_TENSOR_COLUMNS]) {
     const struct emu_instruction *instruction = call->instruction;
     for (uint32_t i = 0; i < 4 * call->num_tiles; i++) {
-        const uint32_t *words = EMU_32(i);
-        for (uint32_t lane = 0; lane < EMU_LANES; lane++)
-            sums[i / 4][lane / 4 + i / 2 % 2 * 8][lane % 4 * 2 + i % 2] = emu_float(words[lane]);
+        const uint32_t *words = EMU_32(call->half_sums ? i / 2 : i);
+        for (uint32_t lane = 0; lane < EMU_LANES; lane++) {
+            sums[i / 4][lane / 4 + i / 2 % 2 * 8][lane % 4 * 2 + i % 2] =
+                call->half_sums ? emu_f16_value(words[lane] >> 16 * (i % 2) & 0xffff) : emu_float(words[lane]);
+        }
     }
 }
 
@@ -126,9 +129,16 @@ static void store_sums(const struct emu_warp *warp, const struct call *call,
                        float sums[][EMU_TENSOR_ROWS][EMU_TENSOR_COLUMNS]) {
     const struct emu_instruction *instruction = call->instruction;
     for (uint32_t i = 0; i < 4 * call->num_tiles; i++) {
-        uint32_t *words = EMU_32(i);
-        for (uint32_t lane = 0; lane < EMU_LANES; lane++)
-            words[lane] = emu_bits_canonical(sums[i / 4][lane / 4 + i / 2 % 2 * 8][lane % 4 * 2 + i % 2]);
+        uint32_t *words = EMU_32(call->half_sums ? i / 2 : i);
+        for (uint32_t lane = 0; lane < EMU_LANES; lane++) {
+            float value = sums[i / 4][lane / 4 + i / 2 % 2 * 8][lane % 4 * 2 + i % 2];
+            if (!call->half_sums) {
+                words[lane] = emu_bits_canonical(value);
+            } else {
+                uint32_t half = emu_f16_round(value) & 0xffff, other = i % 2 == 0 ? 0xffff0000u : 0xffffu;
+                words[lane] = (words[lane] & other) | half << 16 * (i % 2);
+            }
+        }
     }
 }
 
@@ -179,21 +189,27 @@ static bool read_factors(struct emu_warp *warp, struct call *call, struct emu_te
         if (!read_a(warp, call, step)) return false;
     }
     if (!read_b(warp, call, b)) return false;
-    if (is_negative(warp, call, 0)) negate((uint16_t *)step->a, sizeof(step->a) / sizeof(uint16_t));
+    for (uint32_t row = 0; row < EMU_TENSOR_ROWS && is_negative(warp, call, 0); row++) {
+        negate(step->a[row], EMU_WGMMA_K);
+    }
     if (is_negative(warp, call, 1)) negate((uint16_t *)b, call->num_tiles * sizeof(b[0]) / sizeof(uint16_t));
     return true;
 }
 
 static void multiply(struct emu_warp *warp, const struct emu_instruction *instruction, bool a_in_registers) {
-    uint32_t num_tiles = instruction->form.columns / 8u, accumulators = 4 * num_tiles;
+    bool half_sums = instruction->form.types[0] == EMU_F16;
+    uint32_t num_tiles = instruction->form.columns / 8u, accumulators = (half_sums ? 2 : 4) * num_tiles;
     enum emu_tensor_format format = instruction->form.types[1] == EMU_F16 ? EMU_TENSOR_F16 : EMU_TENSOR_BF16;
     struct call call = {.instruction = instruction,
                         .num_tiles = num_tiles,
                         .descriptor = accumulators + (a_in_registers ? 4 : 1),
-                        .a_in_registers = a_in_registers};
+                        .a_in_registers = a_in_registers,
+                        .half_sums = half_sums};
     struct emu_wgmma_registers registers = {instruction->operands, instruction->operands + accumulators, accumulators,
                                             a_in_registers ? 4 : 0};
-    struct emu_tensor_step step = {.num_k = EMU_WGMMA_K, .a_format = format, .b_format = format};
+    struct emu_tensor_step step; // large: its factors are filled below
+    step.num_k = EMU_WGMMA_K;
+    step.a_format = step.b_format = format;
     uint16_t b[MAX_TILES][EMU_TENSOR_MAX_K][EMU_TENSOR_COLUMNS];
     float sums[MAX_TILES][EMU_TENSOR_ROWS][EMU_TENSOR_COLUMNS];
     if (!check_call(warp, &call) || !emu_wgmma_issue(warp, &registers) || !read_factors(warp, &call, &step, b)) return;
@@ -240,14 +256,16 @@ EMU_EXECUTE(wait) {
     "m64n96k16|m64n104k16|m64n112k16|m64n120k16|m64n128k16|m64n136k16|m64n144k16|m64n152k16|m64n160k16|m64n168k16|"    \
     "m64n176k16|m64n184k16|m64n192k16|m64n200k16|m64n208k16|m64n216k16|m64n224k16|m64n232k16|m64n240k16|m64n248k16|"   \
     "m64n256k16"
-#define ASYNC "mma_async sync aligned " SHAPES " f32 "
+#define ASYNC "mma_async sync aligned " SHAPES " "
 static const struct emu_row rows[] = {
     {"wgmma", "fence sync aligned", "", fence, ROW},
     {"wgmma", "commit_group sync aligned", "", commit, ROW},
     {"wgmma", "wait_group sync aligned", "i32", wait, ROW},
-    {"wgmma", ASYNC "bf16 bf16", "m32*n s32*4 s64 sp i32 i32 i32", multiply_registers, ROW},
-    {"wgmma", ASYNC "f16 f16", "m32*n s32*4 s64 sp i32 i32 i32", multiply_registers, ROW},
-    {"wgmma", ASYNC "bf16 bf16", "m32*n s64 s64 sp i32 i32 i32 i32", multiply_shared, ROW},
-    {"wgmma", ASYNC "f16 f16", "m32*n s64 s64 sp i32 i32 i32 i32", multiply_shared, ROW},
+    {"wgmma", ASYNC "f32 bf16 bf16", "m32*n s32*4 s64 sp i32 i32 i32", multiply_registers, ROW},
+    {"wgmma", ASYNC "f32 f16 f16", "m32*n s32*4 s64 sp i32 i32 i32", multiply_registers, ROW},
+    {"wgmma", ASYNC "f16 f16 f16", "m32*h s32*4 s64 sp i32 i32 i32", multiply_registers, ROW},
+    {"wgmma", ASYNC "f32 bf16 bf16", "m32*n s64 s64 sp i32 i32 i32 i32", multiply_shared, ROW},
+    {"wgmma", ASYNC "f32 f16 f16", "m32*n s64 s64 sp i32 i32 i32 i32", multiply_shared, ROW},
+    {"wgmma", ASYNC "f16 f16 f16", "m32*h s64 s64 sp i32 i32 i32 i32", multiply_shared, ROW},
 };
 EMU_ROWS(emu_rows_wgmma, rows);

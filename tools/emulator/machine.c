@@ -105,6 +105,13 @@ static void place_ctas(struct emu_cluster *cluster, const struct emu_launch *lau
     }
 }
 
+static bool settle_footprint(const struct grid *grid, struct emu_footprint *touched, struct emu_footprint *sum,
+                             bool checks, uintptr_t *address) {
+    bool conflict = checks && emu_footprint_conflict(grid->touched, touched, address);
+    if (sum != NULL) emu_footprint_merge(sum, touched);
+    return conflict;
+}
+
 // The CTAs of a grid run in any order or at once: what two of them touch must not conflict, unless they order it
 // themselves.
 static void compare_footprints(struct grid *grid, struct emu_cluster *cluster) {
@@ -113,11 +120,15 @@ static void compare_footprints(struct grid *grid, struct emu_cluster *cluster) {
     if (run->footprint == NULL) return;
     pthread_mutex_lock(&grid->lock);
     bool checks = grid->launch->settings->checks && !run->fenced && run->outcome == EMU_OUTCOME_OK;
-    bool conflict = checks && emu_footprint_conflict(grid->touched, run->footprint, &address);
+    bool conflict = settle_footprint(grid, run->footprint, grid->launch->footprint, checks, &address);
+    if (run->early != NULL && settle_footprint(grid, run->early, grid->launch->early, checks, &address)) {
+        conflict = true;
+    }
     if (checks) emu_footprint_merge(grid->touched, run->footprint);
-    if (grid->launch->footprint != NULL) emu_footprint_merge(grid->launch->footprint, run->footprint);
+    if (checks && run->early != NULL) emu_footprint_merge(grid->touched, run->early);
     pthread_mutex_unlock(&grid->lock);
     emu_footprint_clear(run->footprint);
+    if (run->early != NULL) emu_footprint_clear(run->early);
     struct emu_warp *warp = &cluster->ctas[0].warps[0];
     warp->current = NULL;
     if (!conflict) return;
@@ -171,8 +182,11 @@ static void *work(void *argument) {
     struct emu_cluster cluster = {.size = 0};
     uint64_t number;
     bool wants_footprint = grid->launch->footprint != NULL || grid->launch->settings->checks;
+    bool wants_early = wants_footprint && grid->launch->early != NULL;
     if (wants_footprint) run.footprint = emu_footprint_create();
-    if (!create_cluster(&cluster, &run) || (wants_footprint && run.footprint == NULL)) {
+    if (wants_early) run.early = emu_footprint_create();
+    if (!create_cluster(&cluster, &run) || (wants_footprint && run.footprint == NULL) ||
+        (wants_early && run.early == NULL)) {
         run.outcome = EMU_OUTCOME_OUT_OF_RESOURCES;
     }
     while (run.outcome == EMU_OUTCOME_OK && take_cluster(grid, &number)) {
@@ -185,6 +199,7 @@ static void *work(void *argument) {
     finish(grid, &run);
     destroy_cluster(&cluster);
     emu_footprint_destroy(run.footprint);
+    emu_footprint_destroy(run.early);
     return NULL;
 }
 

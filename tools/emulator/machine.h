@@ -43,7 +43,8 @@ struct emu_kernel_facts {
     int max_threads;         // .maxntid, or 1024
     int required_threads[3]; // .reqntid, or 0
     int registers_estimate;
-    int required_cluster[3]; // .reqnctapercluster, or 0
+    int required_cluster[3];  // .reqnctapercluster, or 0
+    bool launches_dependents; // it has a griddepcontrol.launch_dependents
 };
 void emu_kernel_describe(const struct emu_kernel *kernel, struct emu_kernel_facts *facts);
 void emu_kernel_parameter(const struct emu_kernel *kernel, int index, size_t *offset, size_t *bytes);
@@ -83,7 +84,13 @@ struct emu_launch {
     const struct emu_settings *settings;
     uint64_t schedule_seed;          // which order of warps and CTAs
     struct emu_footprint *footprint; // optional
-    struct emu_counters *counters;   // optional, added to
+    // Of a programmatic dependent launch, else NULL: griddepcontrol.wait calls it, on any of the host threads; it
+    // returns when the grids before have ended, false when they will not. What a thread touches before it knows of
+    // such a wait goes to early, in place of footprint.
+    bool (*await)(void *user);
+    void *await_user;
+    struct emu_footprint *early;
+    struct emu_counters *counters; // optional, added to
 };
 
 // A finding (text with kernel, PTX line, block, thread) goes to report; the launch then ends with that outcome.

@@ -19,6 +19,7 @@ void emu_warp_start(struct emu_warp *warp) {
     warp->num_copies = 0;
     emu_wgmma_clear(warp);
     warp->cluster_arrived = 0;
+    warp->awaited = 0;
     memset(warp->groups, 0, sizeof(warp->groups));
     memset(warp->bulk_groups, 0, sizeof(warp->bulk_groups));
     memset(warp->carry, 0, sizeof(warp->carry));

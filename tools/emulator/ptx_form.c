@@ -87,6 +87,7 @@ static void record(struct emu_form *form, const char *text, size_t length) {
         form->num_types++;
         return;
     }
+    if (length == 2 && text[1] == 'd' && text[0] >= '1' && text[0] <= '5') form->count = (uint8_t)(text[0] - '0');
     if (length > 1 && text[0] == 'm' && text[1] >= '0' && text[1] <= '9') record_shape(form, text, length);
     for (int i = 1; i < EMU_NUM_WORDS; i++) {
         if (same(text, length, words[i].spelling)) {

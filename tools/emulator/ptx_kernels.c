@@ -149,6 +149,14 @@ static void keep_parameters(struct emu_parser *parser, struct emu_kernel *kernel
 
 extern const struct emu_row emu_row_end;
 
+static bool launches_dependents(const struct emu_kernel *kernel) {
+    for (uint32_t i = 0; i < kernel->num_instructions; i++) {
+        const struct emu_row *row = kernel->code[i].row;
+        if (strcmp(row->name, "griddepcontrol") == 0 && strcmp(row->form, "launch_dependents") == 0) return true;
+    }
+    return false;
+}
+
 static void finish_kernel(struct emu_parser *parser, struct emu_kernel *kernel) {
     emu_instruction_add(parser, &emu_row_end, parser->lexer.token.line); // a body may end without ret
     if (parser->lexer.failed) return;
@@ -157,6 +165,7 @@ static void finish_kernel(struct emu_parser *parser, struct emu_kernel *kernel) 
     write_constants(parser, kernel);
     kernel->facts.local_bytes = parser->local_top;
     kernel->facts.registers_estimate = emu_registers_estimate(kernel);
+    kernel->facts.launches_dependents = launches_dependents(kernel);
     struct emu_kernel **place =
         emu_arena_push(&parser->module->arena, (void **)&parser->module->kernels, &parser->module->num_kernels,
                        &parser->module->kernels_capacity, sizeof(*place));

@@ -5,7 +5,7 @@
 #include "ptx_parser.h"
 
 struct spec {       // one word of emu_row.operands
-    char direction; // d, m, s, i, a, l, |
+    char direction; // d, m, s, i, a, t, l, |
     enum emu_type type;
     unsigned bits;
     bool wider, optional;
@@ -54,6 +54,7 @@ static const char *read_spec(const char *text, const struct emu_form *form, stru
         if (*text == '*') {
             spec->count = text[1] == 'v'   ? form->count
                           : text[1] == 'n' ? form->columns / 2
+                          : text[1] == 'h' ? form->columns / 4
                                            : (unsigned)strtoul(text + 1, &end, 10);
             if (text[1] == 'v' && form->words[EMU_GROUP_VECTOR] == EMU_W_NONE) spec->count = 0;
         }
@@ -127,9 +128,21 @@ uint32_t emu_parse_source(struct emu_parser *parser, enum emu_type type, unsigne
     return 0;
 }
 
+static void parse_vector(struct emu_parser *parser, const struct spec *spec, struct emu_operands *read, unsigned *met) {
+    bool braces = spec->count > 1 || emu_lexer_is(&parser->lexer, "{"); // a list of one may go without
+    if (braces) emu_lexer_expect(&parser->lexer, "{");
+    for (unsigned i = 0; i < spec->count && !parser->lexer.failed; i++) {
+        if (i > 0) emu_lexer_expect(&parser->lexer, ",");
+        bool is_register = spec->direction == 'd' || spec->direction == 'm';
+        add(read, is_register ? emu_parse_register(parser, spec->bits, spec->wider, met)
+                              : emu_parse_source(parser, spec->type, spec->bits, spec->wider, met));
+    }
+    if (braces) emu_lexer_expect(&parser->lexer, "}");
+}
+
 // "[register + 8]", "[name - 4]", "[16]".
 static void parse_address(struct emu_parser *parser, struct emu_instruction *instruction, struct emu_operands *read,
-                          int number) {
+                          int number, const struct spec *coordinates) {
     emu_lexer_expect(&parser->lexer, "[");
     struct emu_token base = parser->lexer.token;
     uint32_t operand = 0;
@@ -174,20 +187,18 @@ static void parse_address(struct emu_parser *parser, struct emu_instruction *ins
         instruction->wide_address[number] = bits == 64;
     }
     add(read, operand);
-    // A tensor's coordinates: "[map, {x, y}]".
+    if (coordinates != NULL) { // of a tensor: "[map, {x, y}]"
+        unsigned met;
+        emu_lexer_expect(&parser->lexer, ",");
+        parse_vector(parser, coordinates, read, &met);
+    }
     emu_lexer_expect(&parser->lexer, "]");
 }
 
-static void parse_vector(struct emu_parser *parser, const struct spec *spec, struct emu_operands *read, unsigned *met) {
-    bool braces = spec->count > 1 || emu_lexer_is(&parser->lexer, "{"); // a list of one may go without
-    if (braces) emu_lexer_expect(&parser->lexer, "{");
-    for (unsigned i = 0; i < spec->count && !parser->lexer.failed; i++) {
-        if (i > 0) emu_lexer_expect(&parser->lexer, ",");
-        bool is_register = spec->direction == 'd' || spec->direction == 'm';
-        add(read, is_register ? emu_parse_register(parser, spec->bits, spec->wider, met)
-                              : emu_parse_source(parser, spec->type, spec->bits, spec->wider, met));
-    }
-    if (braces) emu_lexer_expect(&parser->lexer, "}");
+static void parse_tensor(struct emu_parser *parser, struct emu_instruction *instruction, struct emu_operands *read,
+                         int number) {
+    struct spec coordinates = {.direction = 's', .type = EMU_B32, .bits = 32, .count = instruction->form.count};
+    parse_address(parser, instruction, read, number, &coordinates);
 }
 
 static void parse_label(struct emu_parser *parser, struct emu_instruction *instruction) {
@@ -202,7 +213,8 @@ static void parse_one(struct emu_parser *parser, struct emu_instruction *instruc
                       struct emu_operands *read, int *addresses) {
     unsigned met = spec->bits;
     switch (spec->direction) {
-    case 'a': parse_address(parser, instruction, read, (*addresses)++); return;
+    case 'a': parse_address(parser, instruction, read, (*addresses)++, NULL); return;
+    case 't': parse_tensor(parser, instruction, read, (*addresses)++); return;
     case 'l': parse_label(parser, instruction); return;
     default: break;
     }

@@ -8,10 +8,11 @@ struct emu_row {
     const char *name;
     const char *form; // a template of ptx_form.h
     // The operands, with blanks between. A direction: d destination, m a register that is read and written, s source,
-    // i a number, a address, l label; then what it is: 0, 1, 2 the n-th type of the form, w twice as wide as the first,
-    // a number of bits, p a predicate. Then '+' where the register may be wider than that, '*' and how many there are
-    // in braces (v: as the form says, n: half the columns of its shape), '?' where it may be left out; "|p" a second
-    // predicate after a bar.
+    // i a number, a address, t a tensor map's address with coordinates, l label; then what it is: 0, 1, 2 the n-th type
+    // of the form, w twice as wide as the first, a number of bits, p a predicate. Then '+' where the register may be
+    // wider than that, '*' and how many there are in braces (v: as the form says, n: half the columns of its shape, h:
+    // a quarter), '?' where it may be left out;
+    // "|p" a second predicate after a bar.
     const char *operands;
     emu_execute_fn execute;        // one of the three
     const emu_execute_fn *by_type; // by the form's first type, NULL where there is none

@@ -55,6 +55,7 @@ struct emu_warp {
     uint32_t num_copies, copies_capacity;
     uint32_t groups[EMU_LANES];              // cp.async groups that each lane has committed
     uint32_t bulk_groups[EMU_LANES];         // the same of bulk copies
+    uint32_t awaited;                        // lanes that know of a griddepcontrol.wait
     uint32_t cluster_arrived;                // lanes between barrier.cluster.arrive and .wait
     uint32_t cluster_generations[EMU_LANES]; // of the barrier, when they arrived
     struct emu_wgmma *wgmma;                 // NULL until the first wgmma instruction
@@ -82,8 +83,10 @@ struct emu_mbarrier { // at an offset of a CTA's shared memory (PTX ISA, "mbarri
     uint32_t phase; // how many are complete
     uint32_t expected, pending;
     int32_t transactions;
-    uint32_t *clocks; // of those that arrived in this phase and before; 2 * num_warps
-    uint32_t *seen;   // the same, as the last complete phase tells those that wait
+    uint32_t initialiser; // the warp
+    bool announced;       // it made its mbarrier.init visible to asynchronous copies
+    uint32_t *clocks;     // of those that arrived in this phase and before; 2 * num_warps
+    uint32_t *seen;       // the same, as the last complete phase tells those that wait
     struct emu_mbarrier *next;
 };
 
@@ -128,7 +131,8 @@ struct emu_cluster {
 struct emu_run {
     const struct emu_launch *launch;
     struct emu_counters counters;
-    struct emu_footprint *footprint; // of the CTA that runs
+    struct emu_footprint *footprint; // of the cluster that runs
+    struct emu_footprint *early;     // the same, of what came before griddepcontrol.wait
     uint64_t random, progress;       // progress: happenings that a waiting warp may wait for
     uint32_t num_flights;            // bulk copies under way
     bool fenced;                     // the CTA orders memory with others by fences of its own
@@ -225,6 +229,9 @@ void emu_race_record_reads(struct emu_warp *warp, struct emu_cta *owner, uint32_
 void emu_race_async_write(struct emu_cta *owner, uint32_t offset, uint32_t bytes, uint32_t thread, uint32_t clock);
 uint32_t emu_race_num_clocks(const struct emu_cta *cta);
 void emu_race_fence(struct emu_warp *warp); // fences, acquire and release: order after all earlier fences of the CTA
+// The lanes have waited for the grids that this one depends on; `awaited` tells those that learn of it.
+void emu_race_await(struct emu_warp *warp, uint32_t mask);
+void emu_race_await_release(const struct emu_warp *warp, const struct emu_cta *owner, uint32_t *clocks);
 
 // mbarrier objects (exec_mbarrier.c). Arrivals and transactions return false with a finding; lane is for findings.
 struct emu_mbarrier *emu_mbarrier_find(struct emu_warp *warp, uint32_t lane, uint64_t address, struct emu_cta **owner);
@@ -235,6 +242,8 @@ bool emu_mbarrier_transact(struct emu_warp *warp, uint32_t lane, struct emu_cta 
 // Bytes that arrived, with the clock of their copy.
 void emu_mbarrier_complete(struct emu_warp *warp, uint32_t lane, struct emu_cta *owner, uint32_t offset, uint32_t bytes,
                            uint32_t clock);
+// A fence of the warp that makes its mbarrier.init visible to asynchronous copies.
+void emu_mbarriers_announce(struct emu_warp *warp);
 void emu_mbarriers_clear(struct emu_cta *cta);
 
 // cp.async (exec_copy.c): lands copies of the lanes but for the newest `pending` groups.
@@ -248,7 +257,7 @@ bool emu_bulk_check_write(struct emu_warp *warp, uint32_t lane, const struct emu
 void emu_bulk_check_end(struct emu_warp *warp);
 void emu_bulk_clear(struct emu_cta *cta);
 // Each element at `to` becomes what an atomic operation makes of it and that at `from` (exec_atomic.c).
-void emu_atomic_reduce(uint8_t *to, const uint8_t *from, uint32_t bytes, const struct emu_instruction *instruction);
+void emu_atomic_reduce(uint8_t *to, const uint8_t *from, uint32_t bytes, enum emu_word operation, enum emu_type type);
 
 // wgmma (exec_wgmma_order.c): false, with a finding, where an instruction touches registers of one that is under way.
 bool emu_wgmma_observe(struct emu_warp *warp, const struct emu_instruction *instruction);
