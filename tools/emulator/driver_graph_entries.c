@@ -93,10 +93,14 @@ static CUresult enqueue_nodes(struct emu_stream *stream, struct emu_exec *exec, 
         struct emu_task task;
         queued[i] = (struct queued){.end = start, .start = {.set = start}};
         for (size_t j = 0; j < node->after.count; j++) come_after(queued, i, node, node->after.items[j]);
+        struct emu_set earlier = queued[i].end;
         if (emu_task_copy(&task, &node->task)) {
             const struct emu_start *early = node->overlapped != 0 ? &queued[i].start : NULL;
             queued[i].age = emu_queue_add(stream->object.context, &task, stream->number, &queued[i].end, early);
         }
+        // A kernel that has waited before it lets the next one start is over with all before it by then.
+        if (node->task.kind == EMU_TASK_KERNEL && node->task.kernel.function->facts.waits_first)
+            queued[i].start.set = earlier;
         if (queued[i].age == 0) {
             result = CUDA_ERROR_OUT_OF_MEMORY;
             break;

@@ -92,6 +92,9 @@ CUresult emu_stream_enqueue(struct emu_stream *stream, struct emu_task *task, st
     bool early = overlaps(stream, task), is_record = task->kind == EMU_TASK_EVENT;
     bool is_kernel = task->kind == EMU_TASK_KERNEL;
     bool asks = is_kernel && task->kernel.function->facts.launches_dependents;
+    // A kernel that has waited before it lets the next one start is over with all before it by then.
+    bool waited = asks && task->kernel.function->facts.waits_first;
+    struct emu_set earlier = before;
     if (early) {
         start.set = stream->start.set;
         add_default_order(stream, &start.set);
@@ -99,7 +102,7 @@ CUresult emu_stream_enqueue(struct emu_stream *stream, struct emu_task *task, st
     uint64_t age = emu_queue_add(stream->object.context, task, stream->number, &before, early ? &start : NULL);
     if (age == 0) return CUDA_ERROR_OUT_OF_MEMORY;
     stream->point.set = before;
-    if (!is_record) remember_start(stream, is_kernel, asks, age, &start.set);
+    if (!is_record) remember_start(stream, is_kernel, asks, age, waited ? &earlier : &start.set);
     if (done != NULL) *done = before;
     return CUDA_SUCCESS;
 }

@@ -149,12 +149,20 @@ static void keep_parameters(struct emu_parser *parser, struct emu_kernel *kernel
 
 extern const struct emu_row emu_row_end;
 
-static bool launches_dependents(const struct emu_kernel *kernel) {
-    for (uint32_t i = 0; i < kernel->num_instructions; i++) {
+// The first griddepcontrol of that form, or the kernel's end.
+static uint32_t find_dependency_control(const struct emu_kernel *kernel, const char *form) {
+    uint32_t i = 0;
+    for (; i < kernel->num_instructions; i++) {
         const struct emu_row *row = kernel->code[i].row;
-        if (strcmp(row->name, "griddepcontrol") == 0 && strcmp(row->form, "launch_dependents") == 0) return true;
+        if (strcmp(row->name, "griddepcontrol") == 0 && strcmp(row->form, form) == 0) break;
     }
-    return false;
+    return i;
+}
+
+static void find_dependency_controls(struct emu_kernel *kernel) {
+    uint32_t launch = find_dependency_control(kernel, "launch_dependents");
+    kernel->facts.launches_dependents = launch < kernel->num_instructions;
+    kernel->facts.waits_first = find_dependency_control(kernel, "wait") < launch;
 }
 
 static void finish_kernel(struct emu_parser *parser, struct emu_kernel *kernel) {
@@ -165,7 +173,7 @@ static void finish_kernel(struct emu_parser *parser, struct emu_kernel *kernel) 
     write_constants(parser, kernel);
     kernel->facts.local_bytes = parser->local_top;
     kernel->facts.registers_estimate = emu_registers_estimate(kernel);
-    kernel->facts.launches_dependents = launches_dependents(kernel);
+    find_dependency_controls(kernel);
     struct emu_kernel **place =
         emu_arena_push(&parser->module->arena, (void **)&parser->module->kernels, &parser->module->num_kernels,
                        &parser->module->kernels_capacity, sizeof(*place));
