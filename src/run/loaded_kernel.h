@@ -11,7 +11,7 @@ struct mj_loaded_kernel {
     int tile_idx; // -1: the kernel has no tile
     char symbol[MJ_SYMBOL_BYTES];
     struct mj_text unit, key;
-    char *ptx; // kept only where there is no GPU to load on
+    struct mj_image image; // kept only where there is no GPU to load on
     struct mj_resources resources;
     struct mj_module module;
     int num_threads, shared_bytes;

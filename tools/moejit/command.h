@@ -18,6 +18,7 @@ enum exit_code { // stable
 int command_run(int argc, char **argv);
 int command_prefill(int argc, char **argv);
 int command_inspect(int argc, char **argv);
+int command_inspect_cost(int argc, char **argv); // argv[0]: "cost"
 int command_doctor(int argc, char **argv);
 int command_bench(int argc, char **argv);
 

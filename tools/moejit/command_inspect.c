@@ -6,6 +6,7 @@
 
 static const char help[] =
     "Usage: moejit inspect [options]\n"
+    "       moejit inspect cost [options]    what each tile's main loop costs; its --help tells more\n"
     "Compiles the kernels that a layer needs (or finds them in the cache), with no GPU, and prints what they use, or\n"
     "the text of one.\n\n"
     "%s\n"
@@ -156,6 +157,7 @@ static bool take(struct inspect_options *options, int option, const char *value)
 }
 
 int command_inspect(int argc, char **argv) {
+    if (argc > 1 && strcmp(argv[1], "cost") == 0) return command_inspect_cost(argc - 1, argv + 1);
     struct inspect_options options = {.arch = "sm_90a", .max_tokens = 4096, .what = -1};
     layer_options_init(&options.layer);
     for (int option; (option = getopt_long(argc, argv, "", long_options, NULL)) != -1;) {
