@@ -137,22 +137,6 @@ const uint8_t *emu_shared_check_async_write(struct emu_warp *warp, uint32_t lane
     return owner->shared + at;
 }
 
-// Lanes that meet the same bank with other words wait for each other; 8- and 16-byte accesses go in two and four parts.
-static void count_shared(struct emu_warp *warp, uint32_t mask, uint32_t bytes, const struct emu_access *access) {
-    struct emu_counters *counters = &warp->cta->run->counters;
-    uint32_t words[32], counts[32] = {0}, most = 1;
-    counters->shared_accesses++;
-    if (bytes > 4) return;
-    for (uint32_t lanes = mask; lanes != 0; lanes &= lanes - 1) {
-        uint32_t lane = (uint32_t)__builtin_ctz(lanes), word = (uint32_t)(access->addresses[lane] >> 2),
-                 bank = word & 31;
-        if (counts[bank] != 0 && words[bank] == word) continue;
-        words[bank] = word;
-        if (++counts[bank] > most) most = counts[bank];
-    }
-    counters->shared_bank_conflicts += most - 1;
-}
-
 // ---- Global memory
 
 // Out of bounds: beyond an allocation, a little after one, or nowhere.
@@ -250,13 +234,13 @@ static bool check_global_lanes(struct emu_warp *warp, uint32_t mask, uint32_t by
             continue;
         }
         if (end != 0) {
-            sectors += (end - 1) / 32 - begin / 32 + 1;
+            sectors += emu_count_sectors(begin, end - begin);
             if (run->footprint != NULL) emu_footprint_add(run->footprint, begin, end - begin, kind_seen(warp, kind));
         }
         begin = address;
         end = address + bytes;
     }
-    sectors += (end - 1) / 32 - begin / 32 + 1;
+    sectors += emu_count_sectors(begin, end - begin);
     if (run->footprint != NULL) emu_footprint_add(run->footprint, begin, end - begin, kind_seen(warp, kind));
     uint64_t moved = (uint64_t)bytes * (uint64_t)__builtin_popcount(mask);
     run->counters.global_sectors += sectors;
@@ -332,7 +316,7 @@ bool emu_access_check(struct emu_warp *warp, uint32_t mask, enum emu_space space
     if (space == EMU_SPACE_GLOBAL || (space == EMU_SPACE_GENERIC && all_global(mask, access))) {
         return check_global_lanes(warp, mask, bytes, alignment, kind, access);
     }
-    if (space == EMU_SPACE_SHARED) count_shared(warp, mask, bytes, access);
+    if (space == EMU_SPACE_SHARED) emu_count_shared(warp, mask, bytes, access);
     for (uint32_t lanes = mask; lanes != 0; lanes &= lanes - 1) {
         uint32_t lane = (uint32_t)__builtin_ctz(lanes);
         access->pointers[lane] = check_one(warp, lane, space, bytes, alignment, kind, access->addresses[lane]);

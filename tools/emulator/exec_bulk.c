@@ -180,6 +180,7 @@ static bool issue(struct flight *flight) {
         counters->global_load_bytes += flight->bytes;
     } else {
         counters->global_store_bytes += flight->bytes;
+        counters->global_sectors += emu_count_sectors((uintptr_t)flight->other, flight->bytes);
     }
     counters->async_copies++;
     counters->async_copy_bytes += flight->bytes;
@@ -238,6 +239,9 @@ EMU_EXECUTE(load) {
                         ? load_blocks(&flight, EMU_32(4)[lane] & 0xffff, to.addresses[lane], from.addresses[lane],
                                       mbarrier.addresses[lane])
                         : load_lane(&flight, to.addresses[lane], from.addresses[lane], mbarrier.addresses[lane]);
+        // Read once, however many blocks get it.
+        if (good && instruction->second_space != EMU_SPACE_SHARED)
+            warp->cta->run->counters.global_sectors += emu_count_sectors(from.addresses[lane], flight.bytes);
         if (!good) return;
     }
 }
