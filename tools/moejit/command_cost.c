@@ -3,7 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "cost_row.h"
+#include "cost_counters.h"
 #include "layer_options.h"
 
 static const char help[] =
@@ -19,6 +19,9 @@ static const char help[] =
     "  --tile T                 only this tile\n"
     "  --tokens LIST            T of the predictions, comma-separated, or none (default 1,4,16,64,256,1024,4096,8192)\n"
     "  --nvdisasm PATH          the disassembler (default: MOEJIT_NVDISASM, the toolkit's, PATH's)\n"
+    "  --emulator PATH          the emulator (build/emulator/libcuda.so.1): adds the sectors of global memory and the "
+    "shared\n"
+    "                           bank conflicts of a tile's step of block_k columns (default: none)\n"
     "  --cache PATH             the database (default: the user's)\n"
     "  --budgets                exit with 1 where a tile breaks its budget\n"
     "  --json                   one JSON object a kernel\n"
@@ -32,6 +35,7 @@ enum {
     OPTION_TILE,
     OPTION_TOKENS,
     OPTION_NVDISASM,
+    OPTION_EMULATOR,
     OPTION_CACHE,
     OPTION_BUDGETS,
     OPTION_JSON,
@@ -45,6 +49,7 @@ static const struct option long_options[] = {
     {"tile", required_argument, NULL, OPTION_TILE},
     {"tokens", required_argument, NULL, OPTION_TOKENS},
     {"nvdisasm", required_argument, NULL, OPTION_NVDISASM},
+    {"emulator", required_argument, NULL, OPTION_EMULATOR},
     {"cache", required_argument, NULL, OPTION_CACHE},
     {"budgets", no_argument, NULL, OPTION_BUDGETS},
     {"json", no_argument, NULL, OPTION_JSON},
@@ -59,7 +64,7 @@ static const char *const families[] = {"all", "portable", "hopper", NULL}; // in
 
 struct cost_options {
     struct layer_options layer;
-    const char *arch, *nvdisasm, *cache;
+    const char *arch, *nvdisasm, *emulator, *cache;
     int family, tile; // tile -1: all
     int tokens[MAX_TOKENS_LISTED], num_tokens;
     bool budgets, json;
@@ -99,6 +104,7 @@ static bool take(struct cost_options *options, int option, const char *value) {
     case OPTION_TILE: return take_tile(options, value);
     case OPTION_TOKENS: return take_tokens(options, value);
     case OPTION_NVDISASM: options->nvdisasm = value; return true;
+    case OPTION_EMULATOR: options->emulator = value; return true;
     case OPTION_CACHE: options->cache = value; return true;
     case OPTION_BUDGETS: options->budgets = true; return true;
     case OPTION_JSON: options->json = true; return true;
@@ -162,6 +168,16 @@ static int read_tiles(moejit_context *context, const moejit_layer *layer, const 
     return num_rows;
 }
 
+static bool count(const struct cost_options *options, struct cost_row *rows, int num_rows) {
+    char message[2048];
+    if (options->emulator == NULL ||
+        cost_counters_read(options->emulator, options->cache, rows, num_rows, message, sizeof(message))) {
+        return true;
+    }
+    fprintf(stderr, "moejit inspect cost: %s\n", message);
+    return false;
+}
+
 static int report(const struct cost_options *options, const struct mj_problem *problem, const struct cost_row *rows,
                   int num_rows) {
     char faults[128];
@@ -196,9 +212,10 @@ static int inspect_cost(const struct cost_options *options, const moejit_layer *
     }
     struct cost_row *rows = calloc(2 * MJ_NUM_TILES, sizeof(*rows));
     int num_rows = rows != NULL ? read_tiles(context, layer, options, rows) : -1;
-    int code = num_rows >= 0 ? report(options, &problem, rows, num_rows) : EXIT_UNAVAILABLE;
-    free(rows);
     moejit_context_destroy(context);
+    bool good = num_rows >= 0 && count(options, rows, num_rows);
+    int code = good ? report(options, &problem, rows, num_rows) : EXIT_UNAVAILABLE;
+    free(rows);
     return code;
 }
 
