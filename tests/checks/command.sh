@@ -80,6 +80,21 @@ expect 2 '--what ptx needs --kernel' "${inspect[@]}" --what ptx
 expect 3 'no NVRTC, .*none\.so' "${inspect[@]}" --arch sm_89
 export MOEJIT_NVRTC_LIBRARY=$nvrtc
 
+# inspect cost: what is refused; its table is tests/kernels/cost.py's.
+cost=(inspect cost "${small[@]}")
+expect 0 '^Usage: moejit inspect cost' inspect cost --help
+also 'Exit status: 0 '
+expect 2 '^moejit inspect cost: "fly" is no option' "${cost[@]}" fly
+expect 2 '--family is "all of them", needs one of: all, portable, hopper' "${cost[@]}" --family 'all of them'
+expect 2 '--tile is "1x1", which is no tile' "${cost[@]}" --tile 1x1
+expect 2 '--tokens is "0", needs a whole number from 1' "${cost[@]}" --tokens 0
+expect 2 '^moejit inspect cost: no tile is of the hopper family and 64x8x64' "${cost[@]}" --family hopper --tile 64x8x64
+expect 3 '--arch is "sm_80"; the rates of sm_90a alone are known' "${cost[@]}" --arch sm_80
+expect 3 'no nvdisasm: .*none: No such file' "${cost[@]}" --tile 64x8x64 --nvdisasm "$folder/none"
+# Something else in nvdisasm's place.
+expect 3 'false -c of a cubin exited with 1: it printed nothing' "${cost[@]}" --tile 64x8x64 --nvdisasm "$(command -v false)"
+expect 3 'moejit_gate_up_[a-z_]*64x8x64: nvdisasm printed 0 instructions, and no loop' "${cost[@]}" --tile 64x8x64 --nvdisasm "$(command -v echo)"
+
 # run, on the emulator.
 expect 0 '^ok  ' run "${small[@]}" --tokens 2 --cuda-library "$emulator"
 also '^emulator: '

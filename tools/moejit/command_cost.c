@@ -117,6 +117,12 @@ static bool is_wanted(const struct cost_options *options, int tile) {
     return options->family == 0 || (int)mj_tiles[tile].family == options->family;
 }
 
+static int num_wanted(const struct cost_options *options) {
+    int num = 0;
+    for (int tile = 0; tile < MJ_NUM_TILES; tile++) num += is_wanted(options, tile);
+    return num;
+}
+
 static bool read_plan(const moejit_plan *plan, const struct cost_options *options, int tile, struct cost_row *rows,
                       int *num_rows) {
     static const char *const prefixes[] = {"moejit_gate_up", "moejit_down"};
@@ -157,8 +163,7 @@ static bool read_tile(moejit_context *context, const moejit_layer *layer, const 
 
 static int read_tiles(moejit_context *context, const moejit_layer *layer, const struct cost_options *options,
                       struct cost_row *rows) {
-    int num_rows = 0, done = 0, total = 0;
-    for (int tile = 0; tile < MJ_NUM_TILES; tile++) total += is_wanted(options, tile);
+    int num_rows = 0, done = 0, total = num_wanted(options);
     for (int tile = 0; tile < MJ_NUM_TILES; tile++) {
         if (!is_wanted(options, tile)) continue;
         command_progress((void *)the_arch, done++, total, mj_tiles[tile].name);
@@ -236,6 +241,10 @@ int command_inspect_cost(int argc, char **argv) {
         fprintf(stderr, "moejit inspect cost: --arch is \"%s\"; the rates of %s alone are known\n", options.arch,
                 the_arch);
         return EXIT_UNAVAILABLE;
+    }
+    if (num_wanted(&options) == 0) {
+        return command_usage(command_name, "no tile is of the %s family and %s", families[options.family],
+                             mj_tiles[options.tile].name);
     }
     moejit_layer layer;
     if (!layer_options_layer(&options.layer, command_name, &layer)) return EXIT_USAGE;

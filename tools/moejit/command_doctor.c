@@ -276,6 +276,7 @@ static const struct {
     {"MOEJIT_KERNEL_SOURCES_DIR", true, ""},
     {"XDG_CACHE_HOME", true, ""},
     {"HOME", true, ""},
+    {"MOEJIT_NVDISASM", false, " (read by moejit inspect cost)"},
     {"LD_LIBRARY_PATH", false, " (read by the loader)"},
     {"CUDA_VISIBLE_DEVICES", false, " (read by the driver)"},
 };

@@ -14,14 +14,14 @@ static double predicted_us(const struct cost_row *row, const struct mj_problem *
 static void print_kernel(const struct cost_row *row) {
     char counted[32] = "       -         -";
     if (row->counted) snprintf(counted, sizeof(counted), "%8.1f %9.2f", row->sectors, row->conflicts);
-    printf("%-28s %9d %7d %10s %7d %4d %9d %s\n", row->name, row->registers, row->spilled_bytes,
+    printf("%-32s %9d %7d %10s %7d %4d %9d %s\n", row->name, row->registers, row->spilled_bytes,
            row->serialised ? "yes" : "no", row->shared_bytes, row->ctas_per_sm, row->bytes_in_flight, counted);
 }
 
 static void print_loop(const struct cost_row *row) {
     const struct mj_block_cost *block = &row->block;
     const double *n = block->multiplying;
-    printf("%-28s %7.1f %5.1f %5.1f %7.1f %6.1f %6.1f %6.1f %7.1f %7.1f %6.1f\n", row->name, n[MJ_PIPE_INTEGER],
+    printf("%-32s %7.1f %5.1f %5.1f %7.1f %6.1f %6.1f %6.1f %7.1f %7.1f %6.1f\n", row->name, n[MJ_PIPE_INTEGER],
            n[MJ_PIPE_MULTIPLY], n[MJ_PIPE_FMA], n[MJ_PIPE_CONVERT] + n[MJ_PIPE_SPECIAL], n[MJ_PIPE_SHARED],
            n[MJ_PIPE_GLOBAL], n[MJ_PIPE_TENSOR], n[MJ_PIPE_UNIFORM] + n[MJ_PIPE_CONTROL],
            mj_cost_instructions(block->copying), mj_cost_instructions(n) + mj_cost_instructions(block->copying));
@@ -32,7 +32,7 @@ static void print_clocks(const struct cost_row *row) {
     const double *clocks = block->clocks;
     char faults[128];
     cost_row_faults(row, faults, sizeof(faults));
-    printf("%-28s %6.1f %7.1f %5.1f %7.1f %6.1f %6.1f %6.1f %6.2f %5.0f%%  %s\n", row->name, clocks[MJ_TERM_ISSUE],
+    printf("%-32s %6.1f %7.1f %5.1f %7.1f %6.1f %6.1f %6.1f %6.2f %11.0f%%  %s\n", row->name, clocks[MJ_TERM_ISSUE],
            clocks[MJ_TERM_INTEGER], clocks[MJ_TERM_FMA], clocks[MJ_TERM_CONVERT], clocks[MJ_TERM_SHARED],
            clocks[MJ_TERM_TENSOR], clocks[MJ_TERM_MEMORY], mj_cost_terabytes_per_s(clocks[block->busiest]),
            100 * mj_cost_tensor_share(block), faults[0] != '\0' ? faults : "met");
@@ -40,11 +40,11 @@ static void print_clocks(const struct cost_row *row) {
 
 static void print_times(const struct cost_row *rows, int num_rows, const struct mj_problem *problem, const int *tokens,
                         int num_tokens) {
-    printf("\npredicted us at T tokens    ");
+    printf("\n%-32s", "predicted us at T tokens");
     for (int t = 0; t < num_tokens; t++) printf(" %8d", tokens[t]);
     printf("\n");
     for (int i = 0; i < num_rows; i++) {
-        printf("%-28s", rows[i].name);
+        printf("%-32s", rows[i].name);
         for (int t = 0; t < num_tokens; t++) printf(" %8.1f", predicted_us(&rows[i], problem, tokens[t]));
         printf("\n");
     }
@@ -52,12 +52,12 @@ static void print_times(const struct cost_row *rows, int num_rows, const struct 
 
 void cost_print_tables(const struct cost_row *rows, int num_rows, const struct mj_problem *problem, const int *tokens,
                        int num_tokens) {
-    printf("%-28s registers spilled serialised  shared CTAs in flight  sectors conflicts\n", "kernel");
+    printf("%-32s registers spilled serialised  shared CTAs in-flight  sectors conflicts\n", "kernel");
     for (int i = 0; i < num_rows; i++) print_kernel(&rows[i]);
-    printf("\n%-28s integer   mul   fma convert shared global tensor control copying    all\n",
+    printf("\n%-32s integer   mul   fma convert shared global tensor control copying    all\n",
            "warp instructions a block");
     for (int i = 0; i < num_rows; i++) print_loop(&rows[i]);
-    printf("\n%-28s  issue integer   fma convert shared tensor memory   TB/s tensor  budget\n", "clocks a block");
+    printf("\n%-32s  issue integer   fma convert shared tensor memory   TB/s tensor-share  budget\n", "clocks a block");
     for (int i = 0; i < num_rows; i++) print_clocks(&rows[i]);
     if (num_tokens > 0) print_times(rows, num_rows, problem, tokens, num_tokens);
 }
