@@ -102,4 +102,10 @@ void mj_cost_step(const struct mj_problem *problem, const struct mj_tile *tile, 
                   const struct mj_width_cost *widths, int num_widths, int num_tokens, struct mj_step_time *time);
 double mj_cost_step_us(const struct mj_step_time *time);
 
+// The widths of a tile as counted when tile_costs.def was written (tools/update_cost.sh), at most MJ_COST_MAX_WIDTHS;
+// returns how many, 0 where that tile was not there. They hardly depend on the layer's sizes.
+int mj_cost_widths(const char *tile_name, enum mj_step step, struct mj_width_cost *widths);
+// gate_up and down together, with these: 0 where the tile was not counted.
+double mj_cost_tile_us(const struct mj_problem *problem, const struct mj_tile *tile, int num_tokens);
+
 #endif

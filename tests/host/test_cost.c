@@ -170,6 +170,33 @@ static void experts_are_hit_by_chance(void **state) {
     }
 }
 
+static void a_tile_that_was_not_counted_has_no_cost(void **state) {
+    (void)state;
+    struct mj_problem problem = make_problem(128, 8);
+    struct mj_tile tile = hopper_tile(64, 8, 64, 4, 1);
+    struct mj_width_cost widths[MJ_COST_MAX_WIDTHS];
+    assert_int_equal(mj_cost_widths("no tile", MJ_STEP_DOWN, widths), 0);
+    near(mj_cost_tile_us(&problem, &tile, 16), 0);
+}
+
+// Every tile of the table is one of the code's, with both steps, widths that ascend to its own tokens, and a time that
+// grows.
+static void counted_tiles_are_whole(void **state) {
+    (void)state;
+    struct mj_problem problem = make_problem(128, 8);
+    for (int i = 0; i < MJ_NUM_TILES; i++) {
+        struct mj_width_cost widths[MJ_COST_MAX_WIDTHS];
+        for (enum mj_step step = MJ_STEP_GATE_UP; step <= MJ_STEP_DOWN; step++) {
+            int num = mj_cost_widths(mj_tiles[i].name, step, widths);
+            if (num == 0) fail_msg("%s is not in tile_costs.def: run tools/update_cost.sh", mj_tiles[i].name);
+            for (int w = 1; w < num; w++) assert_true(widths[w].tokens > widths[w - 1].tokens);
+            assert_int_equal(widths[num - 1].tokens, mj_tiles[i].block_tokens);
+        }
+        double few = mj_cost_tile_us(&problem, &mj_tiles[i], 16);
+        assert_true(few > 0 && mj_cost_tile_us(&problem, &mj_tiles[i], 4096) > few);
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(ctas_fit_as_the_occupancy_calculator_says),
@@ -180,6 +207,8 @@ int main(void) {
         cmocka_unit_test(a_block_of_mma_sync),
         cmocka_unit_test(every_expert_of_all_takes_each_token),
         cmocka_unit_test(experts_are_hit_by_chance),
+        cmocka_unit_test(a_tile_that_was_not_counted_has_no_cost),
+        cmocka_unit_test(counted_tiles_are_whole),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""The golden table of `moejit inspect cost` (cost_sm_90a.txt, and its copy in docs/kernels.md).
+"""The golden table of `moejit inspect cost`: cost_sm_90a.txt, its copy in docs/kernels.md, and what src/moe/cost.h knows of it.
 
     cost.py check  --command MOEJIT --emulator LIBRARY --cache DATABASE     exit status 1 where a row got worse, 77 to skip
-    cost.py update ...                                                      writes both anew (tools/update_cost.sh calls it)
+    cost.py update ...                                                      writes all anew (tools/update_cost.sh calls it)
 
 It is of one NVRTC, the pinned one: another writes other code. It is worse where a kernel spills, where ptxas serialises wgmma, and
 where one of the columns of RULES moved the wrong way.
@@ -18,6 +18,7 @@ NVRTC = "13.0"
 COMMAND = ["inspect", "cost", "--model", "deepseek-r1"]
 HERE = pathlib.Path(__file__).resolve().parent
 GOLDEN = HERE / "cost_sm_90a.txt"
+COSTS = HERE.parent.parent / "src" / "moe" / "tile_costs.def"
 PAGE = HERE.parent.parent / "docs" / "kernels.md"
 MARKS = ("<!-- cost_sm_90a.txt -->\n", "<!-- end -->\n")
 SKIPPED = 77
@@ -27,6 +28,7 @@ RULES = {
     "kernel": {"spilled": "+", "serialised": "+", "CTAs": "-", "in-flight": "-", "sectors": "+", "conflicts": "+"},
     "warp instructions a block": {"all": "+"},
     "clocks a block": {"TB/s": "-", "tensor-share": "-", "budget": "+"},
+    "clocks of each width": {},
     "predicted us at T tokens": {None: "+"},  # every column
 }
 
@@ -106,11 +108,25 @@ def as_block(text):
     return "\n" + "".join("    " + line + "\n" if line else "\n" for line in text.splitlines()) + "\n"
 
 
+def costs_of(text):
+    lines = ["// Clocks of one SM for a block at each width: TILE_COST(tile, step, tokens, instructions, tensor cores). Written by\n"
+             "// tools/update_cost.sh from tests/kernels/cost_sm_90a.txt; not by hand.\n"]
+    for (table, row, _), value in rows_of(text).items():
+        if table != "clocks of each width":
+            continue
+        step, tile = row.split()
+        for width in value.split():
+            tokens, instructions, tensor = re.split("[:/]", width)
+            lines.append(f'TILE_COST("{tile}", {step.upper()}, {tokens}, {instructions}, {tensor})\n')
+    return "".join(lines)
+
+
 def update(text):
     GOLDEN.write_text(text)
+    COSTS.write_text(costs_of(text))
     before, _, after = page_parts()
     PAGE.write_text(before + MARKS[0] + as_block(text) + MARKS[1] + after)
-    say(f"wrote {GOLDEN.name} and its copy in docs/{PAGE.name}")
+    say(f"wrote {GOLDEN.name}, its copy in docs/{PAGE.name}, and {COSTS.name}")
 
 
 def check(text):
@@ -118,6 +134,8 @@ def check(text):
     worse, different = compare(rows_of(golden), rows_of(text))
     if page_parts()[1] != as_block(golden):
         worse.append(f"docs/{PAGE.name} has another table than {GOLDEN.name}")
+    if COSTS.read_text() != costs_of(golden):
+        worse.append(f"src/moe/{COSTS.name} has other costs than {GOLDEN.name}")
     for sentence in different:
         say("not worse, but different: " + sentence)
     for sentence in worse:

@@ -38,6 +38,15 @@ static void print_clocks(const struct cost_row *row) {
            100 * mj_cost_tensor_share(block), faults[0] != '\0' ? faults : "met");
 }
 
+static void print_widths(const struct cost_row *row) {
+    printf("%-32s", row->name);
+    for (int i = 0; i < row->num_widths; i++) {
+        const struct mj_width_cost *width = &row->widths[i];
+        printf(" %d:%.1f/%.1f", width->tokens, width->instruction_clocks, width->tensor_clocks);
+    }
+    printf("\n");
+}
+
 static void print_times(const struct cost_row *rows, int num_rows, const struct mj_problem *problem, const int *tokens,
                         int num_tokens) {
     printf("\n%-32s", "predicted us at T tokens");
@@ -59,6 +68,8 @@ void cost_print_tables(const struct cost_row *rows, int num_rows, const struct m
     for (int i = 0; i < num_rows; i++) print_loop(&rows[i]);
     printf("\n%-32s  issue integer   fma convert shared tensor memory   TB/s tensor-share  budget\n", "clocks a block");
     for (int i = 0; i < num_rows; i++) print_clocks(&rows[i]);
+    printf("\n%-32s tokens:instructions/tensor\n", "clocks of each width");
+    for (int i = 0; i < num_rows; i++) print_widths(&rows[i]);
     if (num_tokens > 0) print_times(rows, num_rows, problem, tokens, num_tokens);
 }
 
