@@ -90,9 +90,10 @@ static double tensor_clocks(int width, int tokens, int warpgroups) {
 
 // ---- A block
 
-// Warps that only copy: what is left of a Hopper CTA beside a warpgroup for each 64 rows.
-static int copying_warps(const struct mj_tile *tile) {
-    int warps = tile->num_threads / 32 - row_blocks(tile) * 4;
+// Warps that only copy: what is left of a CTA beside four for each 64 rows, or as many as a warpgroup has.
+static int copying_warps(const struct mj_tile *tile, const struct mj_loop *multiplying) {
+    int each = multiplying->row_blocks > 1 ? multiplying->row_blocks : 1;
+    int warps = tile->num_threads / 32 - mj_ceil_div(row_blocks(tile), each) * 4;
     return warps > 0 ? warps : 0;
 }
 
@@ -129,7 +130,7 @@ void mj_cost_block(const struct mj_tile *tile, const struct mj_loop *multiplying
     for (int pipe = 0; pipe < MJ_NUM_PIPES; pipe++) cost->multiplying[pipe] = multiplying->instructions[pipe] / blocks;
     if (copying != NULL) {
         int steps = copying->waits > 0 ? copying->waits : 1;
-        double passes = (double)copying_warps(tile) / (steps * row_blocks(tile) * (tile->block_k / 16));
+        double passes = (double)copying_warps(tile, multiplying) / (steps * row_blocks(tile) * (tile->block_k / 16));
         for (int pipe = 0; pipe < MJ_NUM_PIPES; pipe++) cost->copying[pipe] = copying->instructions[pipe] * passes;
     }
     double loaded = multiplying->shared_wavefronts / blocks;

@@ -36,7 +36,8 @@ struct mj_loop {
     int shared_wavefronts; // 128 bytes each, with no bank conflict
     int narrow_loads;      // of global memory, less than 16 bytes a lane and no bulk copy
     int waits;             // for a stage of the ring
-    int width;             // tokens of one wgmma; 0: mma.sync, or no products
+    int width;             // tokens that an A operand of wgmma is multiplied with; 0: mma.sync, or no products
+    int row_blocks;        // of 64 rows, that a warpgroup of wgmma has
     long long products;    // multiply-adds that are this warp's; 0 in a loop that copies
 };
 

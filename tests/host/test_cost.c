@@ -69,6 +69,19 @@ static void a_block_of_wgmma(void **state) {
     assert_true(mj_cost_meets_budget(&cost));
 }
 
+static void a_warpgroup_with_two_row_blocks_leaves_more_warps_to_copy(void **state) {
+    (void)state;
+    struct mj_tile tile = hopper_tile(256, 64, 64, 4, 0); // 16 warps
+    struct mj_loop loop = wgmma_loop(64), copying = {.waits = 2};
+    struct mj_block_cost cost;
+    copying.instructions[MJ_PIPE_GLOBAL] = 32;
+    mj_cost_block(&tile, &loop, &copying, 1, &cost);
+    near(mj_cost_instructions(cost.copying), 0);
+    loop.row_blocks = 2; // 8 warps multiply, 8 copy two steps of 16 blocks a pass
+    mj_cost_block(&tile, &loop, &copying, 1, &cost);
+    near(mj_cost_instructions(cost.copying), 32.0 * 8 / 32);
+}
+
 static void rates_between_the_measured_ones(void **state) {
     (void)state;
     static const struct {
@@ -202,6 +215,7 @@ int main(void) {
         cmocka_unit_test(ctas_fit_as_the_occupancy_calculator_says),
         cmocka_unit_test(bytes_in_flight_are_weights_of_all_stages_but_one),
         cmocka_unit_test(a_block_of_wgmma),
+        cmocka_unit_test(a_warpgroup_with_two_row_blocks_leaves_more_warps_to_copy),
         cmocka_unit_test(rates_between_the_measured_ones),
         cmocka_unit_test(a_narrow_last_tile_costs_as_many_instructions),
         cmocka_unit_test(a_block_of_mma_sync),

@@ -64,6 +64,8 @@ static void lines_become_instructions(void **state) {
     assert_int_equal(code.count, 5);
     assert_string_equal(code.list[0].opcode, "LDC");
     assert_int_equal(code.list[0].target, -1);
+    assert_int_equal(code.list[0].registers[0], 1);
+    assert_int_equal(code.list[0].registers[1], -1);
     assert_true(code.list[1].off);
     assert_true(code.list[2].guarded && !code.list[2].off);
     assert_int_equal(code.list[2].target, 1);
@@ -112,6 +114,28 @@ static void a_hopper_kernel_has_a_loop_for_each_width_and_one_that_copies(void *
     assert_int_equal(loops.copying.instructions[MJ_PIPE_CONTROL], 3);
     assert_int_equal(loops.copying.instructions[MJ_PIPE_INTEGER], 1); // without the outer loop's
     assert_string_equal(loops.unknown, "");
+}
+
+// Two wgmmas of 128 tokens with one A, and two row blocks of a warpgroup with an A each.
+static void accumulators_tell_tokens_and_rows(void **state) {
+    (void)state;
+    struct sass_loops tokens =
+        read(HEAD ".L_x_1:\n" I("HGMMA.64x128x16.F32.BF16 R24, R8, gdesc[UR4], R24")
+                 I("HGMMA.64x128x16.F32.BF16 R88, R8, gdesc[UR8], R88, gsb0")
+                     I("HGMMA.64x128x16.F32.BF16 R24, R12, gdesc[UR4], R24")
+                         I("HGMMA.64x128x16.F32.BF16 R88, R12, gdesc[UR8], R88, gsb0") G("@P0", "BRA `(.L_x_1)"));
+    assert_int_equal(tokens.multiplying[0].width, 256);
+    assert_int_equal(tokens.multiplying[0].row_blocks, 1);
+    assert_int_equal(tokens.multiplying[0].products, 4 * 64 * 128 * 16 / 4);
+    struct sass_loops rows = read(HEAD ".L_x_1:\n" I("HGMMA.64x128x16.F32.BF16 R24, R8, gdesc[UR4], R24") I(
+        "HGMMA.64x128x16.F32.BF16 R88, R12, gdesc[UR4], R88, gsb0") G("@P0", "BRA `(.L_x_1)"));
+    assert_int_equal(rows.multiplying[0].width, 128);
+    assert_int_equal(rows.multiplying[0].row_blocks, 2);
+    // A from shared memory.
+    struct sass_loops shared =
+        read(HEAD ".L_x_1:\n" I("HGMMA.64x128x16.F32.BF16 R24, gdesc[UR4], R24, gsb0") G("@P0", "BRA `(.L_x_1)"));
+    assert_int_equal(shared.multiplying[0].width, 128);
+    assert_int_equal(shared.multiplying[0].row_blocks, 1);
 }
 
 static void a_portable_loop_copies_and_multiplies(void **state) {
@@ -168,6 +192,7 @@ int main(void) {
         cmocka_unit_test(opcodes_have_pipes),
         cmocka_unit_test(lines_become_instructions),
         cmocka_unit_test(a_hopper_kernel_has_a_loop_for_each_width_and_one_that_copies),
+        cmocka_unit_test(accumulators_tell_tokens_and_rows),
         cmocka_unit_test(a_portable_loop_copies_and_multiplies),
         cmocka_unit_test(text_without_a_loop_is_refused),
         cmocka_unit_test(a_cut_text_does_no_harm),

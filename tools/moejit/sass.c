@@ -97,6 +97,34 @@ static int products_of(const struct sass_instruction *instruction, int *width) {
     return 0;
 }
 
+// How many m64 row blocks a warpgroup's accumulators hold, and with how many wgmmas an A operand is multiplied: 256
+// tokens may be two of 128. Told by the registers: each pair of A and accumulator is one product.
+struct products {
+    bool accumulators[256], factors[256], pairs[256][256];
+};
+
+static int count_marks(const bool *marks, size_t count) {
+    int sum = 0;
+    for (size_t i = 0; i < count; i++) sum += marks[i];
+    return sum;
+}
+
+static void note_product(const struct sass_instruction *instruction, struct products *products) {
+    int accumulator = instruction->registers[0], factor = instruction->registers[1];
+    if (accumulator < 0 || accumulator > 255 || factor < 0 || factor > 255) return;
+    products->accumulators[accumulator] = true;
+    products->factors[factor] = true;
+    products->pairs[factor][accumulator] = true;
+}
+
+static void settle_products(const struct products *products, struct mj_loop *loop) {
+    int accumulators = count_marks(products->accumulators, 256), factors = count_marks(products->factors, 256);
+    int pairs = count_marks(products->pairs[0], sizeof(products->pairs));
+    int each = factors > 0 && pairs > factors ? pairs / factors : 1; // wgmmas that share an A
+    loop->width *= each;
+    loop->row_blocks = accumulators > each ? accumulators / each : 1;
+}
+
 static bool is_narrow_load(const struct sass_instruction *instruction) {
     bool load = starts(instruction, "LDG") || starts(instruction, "LDGSTS") || starts(instruction, "LD");
     return load && strstr(instruction->opcode, ".128") == NULL;
@@ -113,6 +141,8 @@ static void note_unknown(const struct sass_text *code, const struct range *range
 }
 
 static void count_loop(const struct sass_text *code, const struct range *range, struct mj_loop *loop) {
+    struct products products;
+    memset(&products, 0, sizeof(products));
     for (int i = range->first; i <= range->last; i++) {
         const struct sass_instruction *instruction = &code->list[i];
         enum mj_pipe pipe;
@@ -120,9 +150,11 @@ static void count_loop(const struct sass_text *code, const struct range *range, 
         loop->instructions[pipe]++;
         if (pipe == MJ_PIPE_SHARED) loop->shared_wavefronts += wavefronts(instruction);
         if (pipe == MJ_PIPE_TENSOR) loop->products += products_of(instruction, &loop->width);
+        if (starts(instruction, "HGMMA")) note_product(instruction, &products);
         if (is_narrow_load(instruction)) loop->narrow_loads++;
         if (strstr(instruction->opcode, "TRYWAIT") != NULL) loop->waits++;
     }
+    settle_products(&products, loop);
 }
 
 static bool copies(const struct sass_text *code, const struct range *range) {

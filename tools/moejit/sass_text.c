@@ -38,6 +38,14 @@ static void copy_label(const char *from, char name[LABEL_BYTES]) {
     name[length] = '\0';
 }
 
+// "R24, R40, ...": what is no register stays -1.
+static void read_registers(const char *at, int registers[2]) {
+    registers[0] = registers[1] = -1;
+    if (sscanf(at, " R%d", &registers[0]) != 1) registers[0] = -1;
+    at += strcspn(at, ",\n");
+    if (sscanf(at, ", R%d", &registers[1]) != 1) registers[1] = -1;
+}
+
 // "@!P0 BRA `(.L_x_3) ;", of what follows the address.
 static void read_instruction(struct reader *reader, const char *at) {
     struct sass_instruction *instruction = &reader->code->list[reader->code->count];
@@ -51,6 +59,7 @@ static void read_instruction(struct reader *reader, const char *at) {
     size_t length = strcspn(at, " ;\n");
     if (length >= sizeof(instruction->opcode)) length = sizeof(instruction->opcode) - 1;
     memcpy(instruction->opcode, at, length);
+    read_registers(at + length, instruction->registers);
     const char *end = at + strcspn(at, "\n"), *label = strstr(at, "`(");
     if (label != NULL && label < end) copy_label(label + 2, reader->targets[reader->code->count]);
     reader->code->count++;

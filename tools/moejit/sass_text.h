@@ -6,9 +6,10 @@
 
 struct sass_instruction {
     char opcode[56];
-    bool off;     // predicated by !PT: takes an issue slot and does nothing
-    bool guarded; // has a predicate: what follows may be reached past it
-    int target;   // index of the instruction that it may jump to, or -1
+    bool off;         // predicated by !PT: takes an issue slot and does nothing
+    bool guarded;     // has a predicate: what follows may be reached past it
+    int registers[2]; // of its first two operands, or -1
+    int target;       // index of the instruction that it may jump to, or -1
 };
 
 struct sass_text {
