@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""tests/kernels/cost.py tells a worse row from another one: each column of its rules is moved both ways in the golden table."""
+"""tests/kernels/cost.py tells a worse row from another one: a value of each column is moved both ways in the golden table."""
 import pathlib
 import sys
 
@@ -12,9 +12,13 @@ def main():
     assert cost.compare(golden, golden) == ([], [])
     tables = {table for table, _, _ in golden}
     assert tables == set(cost.RULES), tables
-    moved = 0
+    moved = set()
     for key, value in golden.items():
         table, _, column = key
+        kind = (table, column, value if column in ("serialised", "budget") else "")
+        if kind in moved:
+            continue
+        moved.add(kind)
         rule = cost.RULES[table].get(column, cost.RULES[table].get(None))
         words = {"no": ("yes", None), "yes": (None, "no"), "met": ("below 3.6 TB/s", None)}
         if rule is None:
@@ -31,10 +35,9 @@ def main():
             assert (len(found[0]), len(found[1])) == ((1, 0) if rule else (0, 1)), (key, worse, found)
         if better is not None:
             assert len(cost.compare(golden, {**golden, key: better})[1]) == 1, (key, better)
-        moved += 1
     without = {key: value for key, value in golden.items() if key[1] != next(iter(golden))[1]}
     assert cost.compare(golden, without)[0] and cost.compare(without, golden)[0]
-    print(f"{moved} values moved")
+    print(f"{len(moved)} values moved")
 
 
 main()
