@@ -31,6 +31,12 @@ need_clang() {
     DEBIAN_FRONTEND=noninteractive $sudo apt-get install -y -qq --no-install-recommends clang libclang-rt-14-dev >/dev/null
 }
 
+need_venv() {
+    python3 -m venv "$1" 2>/dev/null && return
+    DEBIAN_FRONTEND=noninteractive apt-get install -y -qq python3-venv >/dev/null
+    python3 -m venv "$1"
+}
+
 # Sets cuda_include; exports MOEJIT_NVRTC_LIBRARY where NVRTC is not where the library looks by itself.
 need_cuda() {
     local toolkit
@@ -45,16 +51,35 @@ need_cuda() {
     local place="$root/build/cuda-pip"
     if [ ! -e "$place/done" ]; then
         echo "no CUDA toolkit: taking its headers and NVRTC from pip packages"
-        python3 -m venv "$place" 2>/dev/null || {
-            DEBIAN_FRONTEND=noninteractive apt-get install -y -qq python3-venv >/dev/null
-            python3 -m venv "$place"
-        }
+        need_venv "$place"
         "$place/bin/pip" install --quiet 'nvidia-cuda-nvrtc==13.0.*' 'nvidia-cuda-runtime==13.0.*' 'nvidia-cuda-crt==13.0.*' 'nvidia-nvtx==13.0.*'
         touch "$place/done"
     fi
     cuda_include=$(dirname "$(find "$place" -name cuda.h | head -1)")
     MOEJIT_NVRTC_LIBRARY=$(find "$place" -name 'libnvrtc.so.1[2-9]' | head -1)
     export MOEJIT_NVRTC_LIBRARY
+}
+
+# Exports MOEJIT_NVDISASM: the disassembler that `moejit inspect cost` reads kernels with; from its pip package where no toolkit
+# has it. (The first on the index that reads what NVRTC 13.0 makes.)
+need_nvdisasm() {
+    [ -z "${MOEJIT_NVDISASM:-}" ] || return 0
+    local toolkit place="$root/build/nvdisasm-pip"
+    for toolkit in "${CUDA_HOME:-}" /usr/local/cuda; do
+        if [ -n "$toolkit" ] && [ -x "$toolkit/bin/nvdisasm" ]; then
+            export MOEJIT_NVDISASM="$toolkit/bin/nvdisasm"
+            return 0
+        fi
+    done
+    if [ ! -e "$place/done" ]; then
+        echo "no nvdisasm: taking it from its pip package"
+        need_venv "$place"
+        "$place/bin/pip" install --quiet 'nvidia-cuda-nvdisasm==13.2.51'
+        touch "$place/done"
+    fi
+    MOEJIT_NVDISASM=$(find "$place" -name nvdisasm -type f | head -1)
+    chmod +x "$MOEJIT_NVDISASM"
+    export MOEJIT_NVDISASM
 }
 
 # build FOLDER [cmake options]

@@ -19,6 +19,7 @@ esac
 . "$(dirname "${BASH_SOURCE[0]}")/prepare.sh"
 need_packages
 need_cuda
+[ "$tier" = quick ] || need_nvdisasm
 export MOEJIT_CACHE_DIR="$root/build/test-cache"
 mkdir -p "$MOEJIT_CACHE_DIR"
 chmod 700 "$MOEJIT_CACHE_DIR"

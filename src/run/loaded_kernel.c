@@ -1,6 +1,5 @@
 #include "run/loaded_kernel.h"
 
-#include <stdlib.h>
 #include <string.h>
 
 #include "run/image_source.h"
@@ -20,8 +19,8 @@ moejit_status mj_loaded_kernel_load(struct moejit_context *context, struct mj_lo
         return mj_module_load(&context->driver, image, kernel->symbol, kernel->num_threads, kernel->shared_bytes,
                               &kernel->module, refused, &context->error);
     }
-    kernel->ptx = image->ptx;
-    image->ptx = NULL;
+    kernel->image = *image;
+    *image = (struct mj_image){0};
     return MOEJIT_STATUS_OK;
 }
 
@@ -52,6 +51,6 @@ void mj_loaded_kernel_destroy(struct moejit_context *context, struct mj_loaded_k
     if (context->attached) mj_module_unload(&context->driver, &kernel->module);
     mj_text_free(&kernel->unit);
     mj_text_free(&kernel->key);
-    free(kernel->ptx);
+    mj_image_free(&kernel->image);
     memset(kernel, 0, sizeof(*kernel));
 }

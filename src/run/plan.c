@@ -106,7 +106,7 @@ static void drop_unloaded(struct moejit_plan *plan, int first) {
     plan->num_kernels = first;
     for (int i = first; i < end; i++) {
         struct mj_loaded_kernel *kernel = &plan->kernels[i];
-        if (kernel->module.module != NULL || kernel->ptx != NULL) {
+        if (kernel->module.module != NULL || kernel->image.ptx != NULL) {
             plan->kernels[plan->num_kernels++] = *kernel;
         } else {
             mj_loaded_kernel_destroy(plan->context, kernel);
@@ -302,13 +302,16 @@ moejit_status moejit_plan_kernel(const moejit_plan *plan, int32_t kernel_idx, mo
         .symbol = kernel->symbol,
         .source = kernel->unit.data,
         .key_text = kernel->key.data,
-        .ptx = kernel->ptx,
+        .ptx = kernel->image.ptx,
         .registers = kernel->resources.registers,
         .spill_bytes = kernel->resources.spill_bytes,
         .static_shared_bytes = kernel->resources.static_shared_bytes,
         .dynamic_shared_bytes = kernel->shared_bytes,
         .num_threads = kernel->num_threads,
         .cached = kernel->cached,
+        .cubin = kernel->image.cubin,
+        .cubin_bytes = kernel->image.cubin_bytes,
+        .log = kernel->image.log,
     };
     memcpy(info, &ours, info->struct_size < sizeof(ours) ? info->struct_size : sizeof(ours));
     return MOEJIT_STATUS_OK;

@@ -46,7 +46,7 @@ expect 0 '^arch 5:sm_80$' "${inspect[@]}" --kernel $kernel --what key
 expect 0 '"key": "moejit key 1\\narch 5:sm_80\\n' "${inspect[@]}" --kernel $kernel --what key --json
 expect 2 '--kernel is "moejit_fly", but this plan has only:' "${inspect[@]}" --kernel moejit_fly
 also "^  $kernel\$"
-expect 2 '--what is "smell", needs one of: source, ptx, key, resources' "${inspect[@]}" --what smell
+expect 2 '--what is "smell", needs one of: source, ptx, sass, key, resources' "${inspect[@]}" --what smell
 expect 2 '--what ptx needs --kernel' "${inspect[@]}" --what ptx
 expect 3 'no NVRTC, .*none\.so' "${inspect[@]}" --arch sm_89
 # key compiles nothing, for any arch; diff tells in what two keys differ.
@@ -65,6 +65,37 @@ expect 2 'diff needs two keys' inspect diff "$folder/a"
 expect 3 '0 keys of the cache start with 00000' inspect diff 00000 "$folder/a"
 expect 3 '"none" is neither a file nor the start of a hash' inspect diff none "$folder/a"
 export MOEJIT_NVRTC_LIBRARY=$nvrtc
+
+# inspect cost: what is refused; its table is tests/kernels/cost.py's.
+cost=(inspect cost "${small[@]}")
+expect 0 '^Usage: moejit inspect cost' inspect cost --help
+also 'Exit status: 0 '
+expect 2 '^moejit inspect cost: "fly" is no option' "${cost[@]}" fly
+expect 2 '--family is "all of them", needs one of: all, portable, hopper' "${cost[@]}" --family 'all of them'
+expect 2 '--tile is "1x1", which is no tile' "${cost[@]}" --tile 1x1
+expect 2 '--tokens is "0", needs a whole number from 1' "${cost[@]}" --tokens 0
+expect 2 '^moejit inspect cost: no tile is of the hopper family and 64x8x64' "${cost[@]}" --family hopper --tile 64x8x64
+expect 3 '--arch is "sm_80"; the rates of sm_90a alone are known' "${cost[@]}" --arch sm_80
+expect 3 'no nvdisasm: .*none: No such file' "${cost[@]}" --tile 64x8x64 --nvdisasm "$folder/none"
+# Something else in nvdisasm's place, at last with a loop.
+expect 3 'false -c of a cubin exited with 1: it printed nothing' "${cost[@]}" --tile 64x8x64 --nvdisasm "$(command -v false)"
+expect 3 'moejit_gate_up_[a-z_]*64x8x64: nvdisasm printed 0 instructions, and no loop' "${cost[@]}" --tile 64x8x64 --nvdisasm "$(command -v echo)"
+cat >"$folder/nvdisasm" <<'END'
+#!/bin/sh
+echo '.L_x_1:'
+for opcode in LDGSTS.E.BYPASS.128 LOP3.LUT FLY.FAST 'HMMA.16816.F32.BF16 R4, R8, R12, R4' 'BRA `(.L_x_1)'; do
+    echo "        /*0010*/              @P0 $opcode ;"
+done
+END
+chmod +x "$folder/nvdisasm"
+cost+=(--tile 64x8x64 --nvdisasm "$folder/nvdisasm")
+expect 0 '^gate_up 64x8x64 +[1-9][0-9]* +0 +no +[1-9][0-9]* +[1-9]' "${cost[@]}" --tokens 1,16
+also '^clocks a block +issue integer'
+also '^predicted us at T tokens +1 +16$'
+also 'moejit_down_[a-z_]*64x8x64: not in the table of pipes, counted as control: FLY\.FAST$'
+expect 0 '^\{"kernel": "down 64x8x64", "registers": [1-9].*"multiplying": \{"integer": 4\.00, .*"predicted_us": \{\}\}$' "${cost[@]}" --json --tokens none
+expect 3 'counting on the emulator: .*none.so: no CUDA driver' "${cost[@]}" --emulator "$folder/none.so"
+MOEJIT_NVDISASM=$folder/nvdisasm expect 0 '^ +/\*0010\*/ +@P0 LOP3' "${inspect[@]}" --kernel $kernel --what sass
 
 # run, on the emulator.
 expect 0 '^ok  ' run "${small[@]}" --tokens 2 --cuda-library "$emulator"

@@ -165,33 +165,6 @@ const uint8_t *emu_shared_check_async_write(struct emu_warp *warp, uint32_t lane
     return owner->shared + at;
 }
 
-// Lanes that meet one bank with different words wait for each other: 32 banks of 4 bytes. Accesses of 8 bytes go in two
-// halves of the warp, those of 16 in four quarters: as is commonly measured; the ISA does not say.
-static uint32_t extra_passes(const uint64_t *addresses, uint32_t lanes, uint32_t words_each) {
-    uint32_t words[32][EMU_LANES], counts[32] = {0}, most = 1;
-    for (; lanes != 0; lanes &= lanes - 1) {
-        uint32_t first = (uint32_t)(addresses[__builtin_ctz(lanes)] >> 2);
-        for (uint32_t word = first; word < first + words_each; word++) {
-            uint32_t bank = word & 31, i = 0;
-            while (i < counts[bank] && words[bank][i] != word) i++;
-            if (i < counts[bank]) continue;
-            words[bank][counts[bank]++] = word;
-            if (counts[bank] > most) most = counts[bank];
-        }
-    }
-    return most - 1;
-}
-
-static void count_shared(struct emu_warp *warp, uint32_t mask, uint32_t bytes, const struct emu_access *access) {
-    struct emu_counters *counters = &warp->cta->run->counters;
-    uint32_t parts = bytes <= 4 ? 1 : bytes / 4, lanes = EMU_LANES / parts, part = EMU_FULL_MASK >> (EMU_LANES - lanes);
-    counters->shared_accesses++;
-    for (uint32_t i = 0; i < parts; i++) {
-        uint32_t here = mask & part << i * lanes;
-        if (here != 0) counters->shared_bank_conflicts += extra_passes(access->addresses, here, parts);
-    }
-}
-
 // ---- Global memory
 
 // Out of bounds: beyond an allocation, a little after one, or nowhere.
@@ -379,7 +352,7 @@ bool emu_access_check(struct emu_warp *warp, uint32_t mask, enum emu_space space
     if (space == EMU_SPACE_GLOBAL || (space == EMU_SPACE_GENERIC && all_global(mask, access))) {
         return check_global_lanes(warp, mask, bytes, alignment, kind, access);
     }
-    if (space == EMU_SPACE_SHARED) count_shared(warp, mask, bytes, access);
+    if (space == EMU_SPACE_SHARED) emu_count_shared(warp, mask, bytes, access);
     for (uint32_t lanes = mask; lanes != 0; lanes &= lanes - 1) {
         uint32_t lane = (uint32_t)__builtin_ctz(lanes);
         access->pointers[lane] = check_one(warp, lane, space, bytes, alignment, kind, access->addresses[lane]);

@@ -193,6 +193,7 @@ bool emu_flight_issue(struct emu_flight *flight) {
         if (flight->other != NULL || flight->pieces != NULL) counters->global_load_bytes += flight->bytes;
     } else {
         counters->global_store_bytes += flight->bytes;
+        counters->global_sectors += emu_count_sectors((uintptr_t)flight->other, flight->bytes);
     }
     counters->async_copies++;
     counters->async_copy_bytes += flight->bytes;
@@ -263,6 +264,9 @@ EMU_EXECUTE(load) {
                         ? load_blocks(&flight, EMU_32(4)[lane] & 0xffff, to.addresses[lane], from.addresses[lane],
                                       mbarrier.addresses[lane])
                         : load_lane(&flight, to.addresses[lane], from.addresses[lane], mbarrier.addresses[lane]);
+        // Read once, however many blocks get it.
+        if (good && instruction->second_space != EMU_SPACE_SHARED)
+            warp->cta->run->counters.global_sectors += emu_count_sectors(from.addresses[lane], flight.bytes);
         if (!good) return;
     }
 }

@@ -20,6 +20,7 @@ int command_prefill(int argc, char **argv);
 int command_inspect(int argc, char **argv);
 int command_cache(int argc, char **argv);
 int command_inspect_checkpoint(int argc, char **argv);
+int command_inspect_cost(int argc, char **argv); // argv[0]: "cost"
 int command_doctor(int argc, char **argv);
 int command_bench(int argc, char **argv);
 int command_tune(int argc, char **argv);

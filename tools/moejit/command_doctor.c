@@ -280,6 +280,7 @@ static const struct {
     {"MOEJIT_COMPILE_HELPER", false, ""},
     {"XDG_CACHE_HOME", true, ""},
     {"HOME", true, ""},
+    {"MOEJIT_NVDISASM", false, " (read by moejit inspect cost)"},
     {"LD_LIBRARY_PATH", false, " (read by the loader)"},
     {"CUDA_VISIBLE_DEVICES", false, " (read by the driver)"},
 };

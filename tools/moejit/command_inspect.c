@@ -1,15 +1,18 @@
 // moejit inspect: what a plan is made of, with no GPU.
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "key_text.h"
 #include "layer_options.h"
+#include "sass.h"
 
 static const char help[] =
     "Usage: moejit inspect [options]\n"
     "       moejit inspect key [options]\n"
     "       moejit inspect diff A B [--cache PATH] [--json]\n"
     "       moejit inspect checkpoint DIR [options]    what a checkpoint holds; its --help tells more\n"
+    "       moejit inspect cost [options]    what each tile's main loop costs; its --help tells more\n"
     "Compiles the kernels that a layer needs (or finds them in the cache), with no GPU, and prints what they use, or\n"
     "the text of one.\n"
     "key prints the texts under which the cache knows the kernels, and compiles nothing. diff tells in what two of "
@@ -20,8 +23,11 @@ static const char help[] =
     "  --max-tokens N           (default 4096)\n"
     "  --cache PATH             the database (default: the user's)\n"
     "  --kernel SYMBOL          only this kernel; the table has the symbols\n"
-    "  --what W                 of one kernel its source, ptx or key (the text under which the cache knows it); or\n"
-    "                           resources, the table (default: source with --kernel, else resources)\n"
+    "  --what W                 of one kernel its source, ptx, sass (by nvdisasm: the toolkit's, or MOEJIT_NVDISASM) "
+    "or key\n"
+    "                           (the text under which the cache knows it); or resources, the table (default: source "
+    "with\n"
+    "                           --kernel, else resources)\n"
     "  --json                   one JSON object a kernel\n"
     "Exit status: 0 good, 1 keys differ, 2 bad command line, 3 a failed compile or an unsupported layer.\n";
 
@@ -39,8 +45,8 @@ static const struct option long_options[] = {
     {NULL, 0, NULL, 0},
 };
 
-enum what { WHAT_SOURCE, WHAT_PTX, WHAT_KEY, WHAT_RESOURCES };
-static const char *const whats[] = {"source", "ptx", "key", "resources", NULL};
+enum what { WHAT_SOURCE, WHAT_PTX, WHAT_SASS, WHAT_KEY, WHAT_RESOURCES };
+static const char *const whats[] = {"source", "ptx", "sass", "key", "resources", NULL};
 
 struct inspect_options {
     struct layer_options layer;
@@ -70,8 +76,7 @@ static void print_resources(const moejit_kernel_info *info, bool json) {
            info->dynamic_shared_bytes, info->num_threads);
 }
 
-static void print_text(const moejit_kernel_info *info, const struct inspect_options *options) {
-    const char *text = text_of(info, options->what);
+static void print_text(const char *text, const moejit_kernel_info *info, const struct inspect_options *options) {
     size_t length = strlen(text);
     if (options->json) {
         printf("{\"symbol\": \"%s\", \"%s\": ", info->symbol, whats[options->what]);
@@ -81,6 +86,16 @@ static void print_text(const moejit_kernel_info *info, const struct inspect_opti
         fputs(text, stdout);
         if (length > 0 && text[length - 1] != '\n') putchar('\n');
     }
+}
+
+static bool print_sass(const moejit_kernel_info *info, const struct inspect_options *options) {
+    char message[1024] = "the cache holds no cubin of it";
+    char *text =
+        info->cubin != NULL ? sass_disassemble(NULL, info->cubin, info->cubin_bytes, message, sizeof(message)) : NULL;
+    if (text != NULL) print_text(text, info, options);
+    if (text == NULL) fprintf(stderr, "moejit inspect: %s: %s\n", info->symbol, message);
+    free(text);
+    return text != NULL;
 }
 
 static int print_plan(const moejit_plan *plan, const struct inspect_options *options) {
@@ -95,8 +110,10 @@ static int print_plan(const moejit_plan *plan, const struct inspect_options *opt
         found++;
         if (options->what == WHAT_RESOURCES) {
             print_resources(&info, options->json);
+        } else if (options->what == WHAT_SASS) {
+            if (!print_sass(&info, options)) return EXIT_UNAVAILABLE;
         } else {
-            print_text(&info, options);
+            print_text(text_of(&info, options->what), &info, options);
         }
     }
     if (found > 0) return EXIT_GOOD;
@@ -163,6 +180,7 @@ static int diff(const struct inspect_options *options, char **names, int num_nam
 
 int command_inspect(int argc, char **argv) {
     if (argc > 1 && strcmp(argv[1], "checkpoint") == 0) return command_inspect_checkpoint(argc - 1, argv + 1);
+    if (argc > 1 && strcmp(argv[1], "cost") == 0) return command_inspect_cost(argc - 1, argv + 1);
     struct inspect_options options = {.arch = "sm_90a", .max_tokens = 4096, .what = -1};
     const char *action = argc > 1 ? argv[1] : "";
     bool diffs = strcmp(action, "diff") == 0;
