@@ -398,7 +398,7 @@ typedef struct moejit_kernel_info { // strings live as long as the plan
     size_t struct_size;             // set by the caller: sizeof
     const char *symbol, *source, *key_text, *ptx;
     int32_t registers, spill_bytes, static_shared_bytes, dynamic_shared_bytes, num_threads;
-    int32_t cached; // 1: the cache had it when the plan was made
+    int32_t cached;    // 1: the cache had it when the plan was made
     const void *cubin; // cubin, ptx and log only with a context of an arch alone, else NULL
     size_t cubin_bytes;
     const char *log; // what NVRTC and ptxas said

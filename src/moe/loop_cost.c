@@ -121,18 +121,24 @@ static void set_clocks(struct mj_block_cost *cost) {
     }
 }
 
-void mj_loop_cost_block(const struct mj_tile *tile, const struct mj_loop *multiplying, const struct mj_loop *copying,
-                   int ctas_per_sm, struct mj_block_cost *cost) {
+static void add_copying(const struct mj_tile *tile, const struct mj_copying_loops *copying, int warps,
+                        struct mj_block_cost *cost) {
+    for (int i = 0; i < copying->count; i++) {
+        const struct mj_loop *loop = &copying->loops[i];
+        int steps = loop->waits > 0 ? loop->waits : 1, of_loop = copying->count == 1 ? warps : i == 0 ? 1 : warps - 1;
+        double passes = (double)of_loop / (steps * row_blocks(tile) * (tile->block_k / 16));
+        for (int pipe = 0; pipe < MJ_NUM_PIPES; pipe++) cost->copying[pipe] += loop->instructions[pipe] * passes;
+    }
+}
+
+void mj_loop_cost_block(const struct mj_tile *tile, const struct mj_loop *multiplying,
+                        const struct mj_copying_loops *copying, int ctas_per_sm, struct mj_block_cost *cost) {
     *cost = (struct mj_block_cost){.busiest = MJ_TERM_ISSUE};
     int width = multiplying->width, tokens = width > 0 && width < tile->block_tokens ? width : tile->block_tokens;
     // Blocks for one pass of one warp: its share of them, where warps share a block.
     double blocks = (double)multiplying->products / (MJ_BLOCK_ROWS * 16.0 * tokens);
     for (int pipe = 0; pipe < MJ_NUM_PIPES; pipe++) cost->multiplying[pipe] = multiplying->instructions[pipe] / blocks;
-    if (copying != NULL) {
-        int steps = copying->waits > 0 ? copying->waits : 1;
-        double passes = (double)copying_warps(tile, multiplying) / (steps * row_blocks(tile) * (tile->block_k / 16));
-        for (int pipe = 0; pipe < MJ_NUM_PIPES; pipe++) cost->copying[pipe] = copying->instructions[pipe] * passes;
-    }
+    add_copying(tile, copying, copying_warps(tile, multiplying), cost);
     double loaded = multiplying->shared_wavefronts / blocks;
     cost->clocks[MJ_TERM_SHARED] = loaded + shared_wavefronts(tile, width, tokens);
     cost->clocks[MJ_TERM_TENSOR] = tensor_clocks(width, tokens, row_blocks(tile) * ctas_per_sm);
@@ -161,6 +167,7 @@ double mj_loop_cost_tensor_share(const struct mj_block_cost *cost) {
 }
 
 bool mj_loop_cost_meets_budget(const struct mj_block_cost *cost) {
-    if (mj_loop_cost_is_decode(cost)) return mj_loop_cost_terabytes_per_s(cost->clocks[cost->busiest]) >= MJ_LOOP_COST_MIN_TERABYTES;
+    if (mj_loop_cost_is_decode(cost))
+        return mj_loop_cost_terabytes_per_s(cost->clocks[cost->busiest]) >= MJ_LOOP_COST_MIN_TERABYTES;
     return mj_loop_cost_tensor_share(cost) >= MJ_LOOP_COST_MIN_TENSOR_SHARE;
 }

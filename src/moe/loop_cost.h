@@ -65,10 +65,17 @@ int mj_loop_cost_ctas_per_sm(int registers, int num_threads, int shared_bytes);
 // Bytes of weights on their way to one multiprocessor: all stages of the rings but one a CTA.
 int mj_loop_cost_bytes_in_flight(const struct mj_tile *tile, int ctas_per_sm);
 
-// A block by a loop that multiplies `width` tokens (the loop's own, else the tile's). copying: the loop of the warps
-// that only copy, or NULL.
-void mj_loop_cost_block(const struct mj_tile *tile, const struct mj_loop *multiplying, const struct mj_loop *copying,
-                   int ctas_per_sm, struct mj_block_cost *cost);
+// The loops of warps that only copy: of all of them, or the first of one warp (it copies weights) and the second of the
+// others (token rows).
+#define MJ_LOOP_COST_MAX_COPYING 2
+struct mj_copying_loops {
+    struct mj_loop loops[MJ_LOOP_COST_MAX_COPYING];
+    int count;
+};
+
+// A block by a loop that multiplies `width` tokens (the loop's own, else the tile's).
+void mj_loop_cost_block(const struct mj_tile *tile, const struct mj_loop *multiplying,
+                        const struct mj_copying_loops *copying, int ctas_per_sm, struct mj_block_cost *cost);
 
 double mj_loop_cost_instructions(const double pipes[MJ_NUM_PIPES]); // their sum
 
@@ -100,11 +107,11 @@ struct mj_step_time { // us; the largest is the prediction. Launches, route and 
 // narrowest width that holds what is left. Weights are read from memory once, and whole tiles go round the
 // multiprocessors.
 void mj_loop_cost_step(const struct mj_problem *problem, const struct mj_tile *tile, enum mj_step step,
-                  const struct mj_width_cost *widths, int num_widths, int num_tokens, struct mj_step_time *time);
+                       const struct mj_width_cost *widths, int num_widths, int num_tokens, struct mj_step_time *time);
 double mj_loop_cost_step_us(const struct mj_step_time *time);
 
-// The widths of a tile as counted when tile_costs.def was written (tools/update_cost.sh), at most MJ_LOOP_COST_MAX_WIDTHS;
-// returns how many, 0 where that tile was not there. They hardly depend on the layer's sizes.
+// The widths of a tile as counted when tile_costs.def was written (tools/update_cost.sh), at most
+// MJ_LOOP_COST_MAX_WIDTHS; returns how many, 0 where that tile was not there. They hardly depend on the layer's sizes.
 int mj_loop_cost_widths(const char *tile_name, enum mj_step step, struct mj_width_cost *widths);
 // gate_up and down together, with these: 0 where the tile was not counted.
 double mj_loop_cost_tile_us(const struct mj_problem *problem, const struct mj_tile *tile, int num_tokens);

@@ -56,7 +56,7 @@ static double row_bytes(const struct mj_problem *problem, enum mj_step step, int
 }
 
 void mj_loop_cost_step(const struct mj_problem *problem, const struct mj_tile *tile, enum mj_step step,
-                  const struct mj_width_cost *widths, int num_widths, int num_tokens, struct mj_step_time *time) {
+                       const struct mj_width_cost *widths, int num_widths, int num_tokens, struct mj_step_time *time) {
     int rows = step == MJ_STEP_GATE_UP ? problem->gate_up_rows : problem->layer.hidden;
     int reduced = step == MJ_STEP_GATE_UP ? problem->layer.hidden : problem->layer.intermediate;
     int row_blocks = mj_ceil_div(rows, MJ_BLOCK_ROWS), row_tiles = mj_ceil_div(rows, tile->block_rows);

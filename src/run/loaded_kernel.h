@@ -21,8 +21,8 @@ struct mj_loaded_kernel {
 // Generates the unit and its key. On failure nothing is left.
 moejit_status mj_loaded_kernel_describe(struct moejit_context *context, const struct mj_problem *problem,
                                         enum mj_kernel_id id, int tile_idx, struct mj_loaded_kernel *kernel);
-// The context must be entered where it is attached; otherwise the image is kept, and *image left empty. *refused: the driver
-// does not take the image, another may do.
+// The context must be entered where it is attached; otherwise the image is kept, and *image left empty. *refused: the
+// driver does not take the image, another may do.
 moejit_status mj_loaded_kernel_load(struct moejit_context *context, struct mj_loaded_kernel *kernel,
                                     struct mj_image *image, bool *refused);
 void mj_loaded_kernel_destroy(struct moejit_context *context, struct mj_loaded_kernel *kernel);

@@ -73,6 +73,7 @@ also 'Exit status: 0 '
 expect 2 '^moejit inspect cost: "fly" is no option' "${cost[@]}" fly
 expect 2 '--family is "all of them", needs one of: all, portable, hopper' "${cost[@]}" --family 'all of them'
 expect 2 '--tile is "1x1", which is no tile' "${cost[@]}" --tile 1x1
+expect 2 '--tile is "fp4_64x8x128", which does not run on sm_90a' "${cost[@]}" --tile fp4_64x8x128
 expect 2 '--tokens is "0", needs a whole number from 1' "${cost[@]}" --tokens 0
 expect 2 '^moejit inspect cost: no tile is of the hopper family and 64x8x64' "${cost[@]}" --family hopper --tile 64x8x64
 expect 3 '--arch is "sm_80"; the rates of sm_90a alone are known' "${cost[@]}" --arch sm_80

@@ -109,11 +109,26 @@ static void a_hopper_kernel_has_a_loop_for_each_width_and_one_that_copies(void *
     assert_int_equal(wide->instructions[MJ_PIPE_INTEGER], 1);
     assert_int_equal(wide->instructions[MJ_PIPE_FMA], 1);
     assert_int_equal(wide->instructions[MJ_PIPE_TENSOR], 2);
-    assert_true(loops.has_copying);
-    assert_int_equal(loops.copying.instructions[MJ_PIPE_GLOBAL], 2);
-    assert_int_equal(loops.copying.instructions[MJ_PIPE_CONTROL], 3);
-    assert_int_equal(loops.copying.instructions[MJ_PIPE_INTEGER], 1); // without the outer loop's
+    assert_int_equal(loops.copying.count, 1);
+    assert_int_equal(loops.copying.loops[0].instructions[MJ_PIPE_GLOBAL], 2);
+    assert_int_equal(loops.copying.loops[0].instructions[MJ_PIPE_CONTROL], 3);
+    assert_int_equal(loops.copying.loops[0].instructions[MJ_PIPE_INTEGER], 1); // without the outer loop's
     assert_string_equal(loops.unknown, "");
+}
+
+// One warp copies weights in bulk, others token rows in pieces; which stands first does not matter.
+static void two_loops_that_copy_are_told_by_what_they_copy(void **state) {
+    (void)state;
+    struct sass_loops loops =
+        read(HEAD G("@P0", "BRA `(.L_x_2)") ".L_x_1:\n" I("SYNCS.PHASECHK.TRANS64.TRYWAIT P0, [R11+URZ], R10")
+                 I("LDGSTS.E.BYPASS.128 [R29], desc[UR10][R24.64]") I("LDGSTS.E.BYPASS.128 [R31], desc[UR10][R26.64]")
+                     G("@P1", "BRA `(.L_x_1)") ".L_x_2:\n" I("SYNCS.PHASECHK.TRANS64.TRYWAIT P0, [R11+URZ], R10")
+                         I("UBLKCP.S.G [UR8], [UR6], UR4")
+                             G("@P1", "BRA `(.L_x_2)") ".L_x_3:\n" I("HMMA.16816.F32.BF16 R28, R28, "
+                                                                     "R38, R4") G("@P1", "BRA `(.L_x_3)") I("EXIT"));
+    assert_int_equal(loops.copying.count, 2);
+    assert_int_equal(loops.copying.loops[0].instructions[MJ_PIPE_GLOBAL], 1);
+    assert_int_equal(loops.copying.loops[1].instructions[MJ_PIPE_GLOBAL], 2);
 }
 
 // Two wgmmas of 128 tokens with one A, and two row blocks of a warpgroup with an A each.
@@ -149,7 +164,7 @@ static void a_portable_loop_copies_and_multiplies(void **state) {
     assert_int_equal(loops.multiplying[0].products, 16 * 8 * 16);
     assert_int_equal(loops.multiplying[0].shared_wavefronts, 4);
     assert_int_equal(loops.multiplying[0].instructions[MJ_PIPE_CONTROL], 3);
-    assert_false(loops.has_copying);
+    assert_int_equal(loops.copying.count, 0);
     assert_string_equal(loops.unknown, "FLY.FAST");
 }
 
@@ -192,6 +207,7 @@ int main(void) {
         cmocka_unit_test(opcodes_have_pipes),
         cmocka_unit_test(lines_become_instructions),
         cmocka_unit_test(a_hopper_kernel_has_a_loop_for_each_width_and_one_that_copies),
+        cmocka_unit_test(two_loops_that_copy_are_told_by_what_they_copy),
         cmocka_unit_test(accumulators_tell_tokens_and_rows),
         cmocka_unit_test(a_portable_loop_copies_and_multiplies),
         cmocka_unit_test(text_without_a_loop_is_refused),

@@ -114,6 +114,7 @@ static bool take(struct cost_options *options, int option, const char *value) {
 
 static bool is_wanted(const struct cost_options *options, int tile) {
     if (options->tile >= 0 && tile != options->tile) return false;
+    if (!moejit_tile_runs_on(tile, the_arch)) return false;
     return options->family == 0 || (int)mj_tiles[tile].family == options->family;
 }
 
@@ -241,6 +242,10 @@ int command_inspect_cost(int argc, char **argv) {
         fprintf(stderr, "moejit inspect cost: --arch is \"%s\"; the rates of %s alone are known\n", options.arch,
                 the_arch);
         return EXIT_UNAVAILABLE;
+    }
+    if (options.tile >= 0 && !moejit_tile_runs_on(options.tile, the_arch)) {
+        return command_usage(command_name, "--tile is \"%s\", which does not run on %s", mj_tiles[options.tile].name,
+                             the_arch);
     }
     if (num_wanted(&options) == 0) {
         return command_usage(command_name, "no tile is of the %s family and %s", families[options.family],

@@ -11,7 +11,13 @@
 #include "gpu.h"
 
 enum { NUM_DEPTHS = 2, NUM_EXPERTS = 2, MAX_BUFFERS = 16 };
-static const int depths[NUM_DEPTHS] = {256, 512}; // H and I of a layer: multiples of each block_k
+static const int bases[] = {256, 384}; // H and I of a layer, and twice as much: whole tiles
+
+// The first base of whole row tiles and steps.
+static int base_of(const struct mj_tile *tile) {
+    bool whole = bases[0] % tile->block_rows == 0 && bases[0] % tile->block_k == 0;
+    return whole ? bases[0] : bases[1];
+}
 
 struct counts {
     double sectors, conflicts;
@@ -196,9 +202,9 @@ static bool count_tile(struct counting *counting, struct layer *layer, const str
 static void settle(struct cost_row *row, const struct counts sums[NUM_DEPTHS]) {
     double sectors[NUM_DEPTHS], conflicts[NUM_DEPTHS], steps[NUM_DEPTHS];
     for (int d = 0; d < NUM_DEPTHS; d++) {
-        int rows = row->step == MJ_STEP_GATE_UP ? 2 * depths[d] : depths[d];
+        int depth = base_of(row->tile) << d, rows = row->step == MJ_STEP_GATE_UP ? 2 * depth : depth;
         double tiles = mj_ceil_div(rows, row->tile->block_rows);
-        steps[d] = mj_ceil_div(depths[d], row->tile->block_k);
+        steps[d] = mj_ceil_div(depth, row->tile->block_k);
         sectors[d] = sums[d].sectors / tiles;
         conflicts[d] = sums[d].conflicts / tiles;
     }
@@ -207,20 +213,28 @@ static void settle(struct cost_row *row, const struct counts sums[NUM_DEPTHS]) {
     row->conflicts = (conflicts[1] - conflicts[0]) / (steps[1] - steps[0]);
 }
 
+// Of all tiles with that base, at depth d.
+static bool count_depth(struct counting *counting, int base, int d, const struct cost_row *rows, int num_rows,
+                        struct counts sums[MJ_NUM_TILES][2][NUM_DEPTHS]) {
+    struct layer layer;
+    bool good = create_layer(counting, &layer, base << d);
+    for (int i = 0; good && i < num_rows; i++) {
+        struct counts both[2] = {{0}};
+        long tile = rows[i].tile - mj_tiles;
+        if (i > 0 && rows[i].tile == rows[i - 1].tile) continue; // counted with its other step
+        if (base_of(rows[i].tile) != base) continue;
+        good = count_tile(counting, &layer, rows[i].tile, both);
+        for (int step = 0; step < 2; step++) sums[tile][step][d] = both[step];
+    }
+    destroy_layer(counting, &layer);
+    return good;
+}
+
 static bool count_rows(struct counting *counting, struct cost_row *rows, int num_rows) {
     struct counts sums[MJ_NUM_TILES][2][NUM_DEPTHS] = {{{{0}}}};
     bool good = true;
-    for (int d = 0; good && d < NUM_DEPTHS; d++) {
-        struct layer layer;
-        good = create_layer(counting, &layer, depths[d]);
-        for (int i = 0; good && i < num_rows; i++) {
-            struct counts both[2] = {{0}};
-            long tile = rows[i].tile - mj_tiles;
-            if (i > 0 && rows[i].tile == rows[i - 1].tile) continue; // counted with its other step
-            good = count_tile(counting, &layer, rows[i].tile, both);
-            for (int step = 0; step < 2; step++) sums[tile][step][d] = both[step];
-        }
-        destroy_layer(counting, &layer);
+    for (size_t b = 0; b < sizeof(bases) / sizeof(bases[0]); b++) {
+        for (int d = 0; good && d < NUM_DEPTHS; d++) good = count_depth(counting, bases[b], d, rows, num_rows, sums);
     }
     for (int i = 0; good && i < num_rows; i++) settle(&rows[i], sums[rows[i].tile - mj_tiles][rows[i].step]);
     return good;

@@ -24,7 +24,8 @@ static void print_loop(const struct cost_row *row) {
     printf("%-32s %7.1f %5.1f %5.1f %7.1f %6.1f %6.1f %6.1f %7.1f %7.1f %6.1f\n", row->name, n[MJ_PIPE_INTEGER],
            n[MJ_PIPE_MULTIPLY], n[MJ_PIPE_FMA], n[MJ_PIPE_CONVERT] + n[MJ_PIPE_SPECIAL], n[MJ_PIPE_SHARED],
            n[MJ_PIPE_GLOBAL], n[MJ_PIPE_TENSOR], n[MJ_PIPE_UNIFORM] + n[MJ_PIPE_CONTROL],
-           mj_loop_cost_instructions(block->copying), mj_loop_cost_instructions(n) + mj_loop_cost_instructions(block->copying));
+           mj_loop_cost_instructions(block->copying),
+           mj_loop_cost_instructions(n) + mj_loop_cost_instructions(block->copying));
 }
 
 static void print_clocks(const struct cost_row *row) {

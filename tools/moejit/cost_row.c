@@ -18,10 +18,9 @@ static bool take_resources(const moejit_kernel_info *info, struct cost_row *row)
 }
 
 static void take_loops(struct cost_row *row) {
-    const struct mj_loop *copying = row->loops.has_copying ? &row->loops.copying : NULL;
     for (int i = 0; i < row->loops.num_multiplying; i++) {
         const struct mj_loop *loop = &row->loops.multiplying[i];
-        mj_loop_cost_block(row->tile, loop, copying, row->ctas_per_sm, &row->block);
+        mj_loop_cost_block(row->tile, loop, &row->loops.copying, row->ctas_per_sm, &row->block);
         int tokens = loop->width > 0 && loop->width < row->tile->block_tokens ? loop->width : row->tile->block_tokens;
         row->widths[row->num_widths++] =
             (struct mj_width_cost){tokens, row->block.clocks[row->block.busiest], row->block.clocks[MJ_TERM_TENSOR]};
@@ -49,8 +48,9 @@ bool cost_row_read(const moejit_kernel_info *info, const struct mj_tile *tile, e
 
 static int narrow_loads(const struct cost_row *row) {
     const struct sass_loops *loops = &row->loops;
-    return loops->multiplying[loops->num_multiplying - 1].narrow_loads +
-           (loops->has_copying ? loops->copying.narrow_loads : 0);
+    int sum = loops->multiplying[loops->num_multiplying - 1].narrow_loads;
+    for (int i = 0; i < loops->copying.count; i++) sum += loops->copying.loops[i].narrow_loads;
+    return sum;
 }
 
 void cost_row_faults(const struct cost_row *row, char *faults, size_t bytes) {
@@ -63,7 +63,8 @@ void cost_row_faults(const struct cost_row *row, char *faults, size_t bytes) {
         {row->ctas_per_sm == 0, "fits no SM"},
         {narrow_loads(row) > 0, "narrow loads"},
         {row->counted && row->conflicts > 0, "bank conflicts"},
-        {!mj_loop_cost_meets_budget(&row->block), mj_loop_cost_is_decode(&row->block) ? "below 3.6 TB/s" : "below 90 % tensor"},
+        {!mj_loop_cost_meets_budget(&row->block),
+         mj_loop_cost_is_decode(&row->block) ? "below 3.6 TB/s" : "below 90 % tensor"},
     };
     faults[0] = '\0';
     for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++) {

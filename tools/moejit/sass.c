@@ -77,6 +77,8 @@ static int find_loops(struct flow *flow, struct range *loops) {
 
 // ---- Counting
 
+enum copy_kind { COPIES_BULK, COPIES_PIECES, COPIES_NOTHING };
+
 // 128 bytes of shared memory each: a lane's bytes, or ldmatrix's 8 x 8 matrices.
 static int wavefronts(const struct sass_instruction *instruction) {
     const char *opcode = instruction->opcode;
@@ -157,13 +159,14 @@ static void count_loop(const struct sass_text *code, const struct range *range, 
     settle_products(&products, loop);
 }
 
-static bool copies(const struct sass_text *code, const struct range *range) {
+static enum copy_kind copies(const struct sass_text *code, const struct range *range) {
+    enum copy_kind kind = COPIES_NOTHING;
     for (int i = range->first; i <= range->last; i++) {
         const struct sass_instruction *instruction = &code->list[i];
-        if (starts(instruction, "LDGSTS") || starts(instruction, "UBLKCP") || starts(instruction, "UTMALDG"))
-            return true;
+        if (starts(instruction, "LDGSTS")) kind = COPIES_PIECES;
+        if (starts(instruction, "UBLKCP") || starts(instruction, "UTMALDG")) return COPIES_BULK;
     }
-    return false;
+    return kind;
 }
 
 // ---- The loops that matter
@@ -171,7 +174,7 @@ static bool copies(const struct sass_text *code, const struct range *range) {
 struct found {
     struct range range;
     struct mj_loop loop;
-    bool copies;
+    enum copy_kind copies;
 };
 
 static bool multiplies(const struct found *found) {
@@ -180,7 +183,7 @@ static bool multiplies(const struct found *found) {
 
 // The loop of warps that only copy: it waits for a stage to be free.
 static bool only_copies(const struct found *found) {
-    return !multiplies(found) && found->copies && found->loop.waits > 0;
+    return !multiplies(found) && found->copies != COPIES_NOTHING && found->loop.waits > 0;
 }
 
 static bool has_inner(const struct found *list, int count, int at, bool (*is)(const struct found *)) {
@@ -211,16 +214,22 @@ static void add_multiplying(struct sass_loops *loops, const struct mj_loop *loop
     loops->num_multiplying++;
 }
 
+static void keep_longest(struct mj_loop *kept, const struct mj_loop *loop) {
+    if (all_instructions(loop) > all_instructions(kept)) *kept = *loop;
+}
+
 static void choose(const struct sass_text *code, const struct found *list, int count, struct sass_loops *loops) {
+    struct mj_loop by_kind[COPIES_NOTHING] = {0}; // the warps that copy weights do it in bulk
     for (int i = 0; i < count; i++) {
         const struct mj_loop *loop = &list[i].loop;
         bool multiplying = multiplies(&list[i]) && !has_inner(list, count, i, multiplies);
         bool copying = only_copies(&list[i]) && !has_inner(list, count, i, only_copies);
         if (multiplying) add_multiplying(loops, loop);
         if (multiplying || copying) note_unknown(code, &list[i].range, loops);
-        if (!copying) continue;
-        if (!loops->has_copying || all_instructions(loop) > all_instructions(&loops->copying)) loops->copying = *loop;
-        loops->has_copying = true;
+        if (copying) keep_longest(&by_kind[list[i].copies], loop);
+    }
+    for (int kind = 0; kind < COPIES_NOTHING; kind++) {
+        if (all_instructions(&by_kind[kind]) > 0) loops->copying.loops[loops->copying.count++] = by_kind[kind];
     }
 }
 

@@ -5,13 +5,12 @@
 
 #include "moe/loop_cost.h"
 
-// A kernel's loops that matter. A Hopper kernel has a loop for each width of an expert's last tile, and one of the
-// warps that copy; a portable kernel has one that does both.
+// A kernel's loops that matter. A Hopper kernel has a loop for each width of an expert's last tile, and one or
+// two of the warps that copy; a portable kernel has one that does both.
 struct sass_loops {
     struct mj_loop multiplying[MJ_LOOP_COST_MAX_WIDTHS]; // the narrowest first
     int num_multiplying;
-    struct mj_loop copying;
-    bool has_copying;
+    struct mj_copying_loops copying;
     char unknown[256]; // opcodes that the table lacks, counted as control; "" if none
 };
 
