@@ -1,5 +1,6 @@
 // What the main loop of a tile costs a multiprocessor, and what that makes of a layer: the model that `moejit inspect
-// cost` prints and tuning prunes with. Arithmetic alone: loops are counted by whoever reads the machine code.
+// cost` prints. (Tuning prunes with the step's cost of moe/cost.h.) Arithmetic alone: loops are counted by whoever
+// reads the machine code.
 //
 // The unit is a block: 64 rows by 16 columns of weights, one wgmma's A operand, times the tokens of the tile. Each of
 // its terms is a time in clocks of one multiprocessor with all others ideal; the largest is the prediction. Latencies,
