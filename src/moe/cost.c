@@ -3,17 +3,20 @@
 #include <math.h>
 #include <string.h>
 
-// Fitted to the times of all Hopper tiles and of the portable ladder in docs/benchmarks.md (H100, 4096 tensor FLOP a
-// clock): the clocks of one multiprocessor for 64 rows, 16 of the reduction and N tokens are 52 + 0.37 N, portable
-// 52 + 1.8 N. The 52 are dequantising and what else does not depend on the tokens.
-#define BLOCK_CLOCKS 52.0
-#define HOPPER_TOKEN_CLOCKS 0.37
-#define PORTABLE_TOKEN_CLOCKS 1.8
+// Clocks of one multiprocessor for 64 rows, 16 of the reduction and N tokens; fixed ones are dequantising and what else
+// does not depend on the tokens. All figures are fitted to times of one H100 (1.98 GHz, 4096 tensor FLOP a clock):
+// Hopper's to those in tests/host/test_tuning_rules.c, the portable ones to the ladder in docs/benchmarks.md. mma.sync
+// tiles were bound by memory wherever they were timed, which says only that they take no more than this.
+struct block_clocks {
+    double fixed, token;
+};
+static const struct block_clocks PORTABLE = {59, 2.0}, HOPPER_MMA = {17, 0.9}, HOPPER_WGMMA = {32, 0.61};
+
+#define HOPPER_TILE_STEPS 37 // that a tile takes, in steps of 16, besides its reduction: filling the ring, the epilogue
 #define CALIBRATED_TENSOR_FLOPS 4096.0
-#define LAUNCH_US 2.0         // from kernel to kernel of a graph
-#define MEMORY_EFFICIENCY 0.8 // 2.7 of 3.35 TB/s were the most seen
+#define STEP_US 4.0            // from kernel to kernel of a graph, first loads, last stores
+#define MEMORY_EFFICIENCY 0.83 // of 3.35 TB/s, in steps that memory bounds
 #define BITS_A_WEIGHT 4.5
-#define WIDTH_STEP 32 // tokens, docs/kernels.md
 
 void mj_device_figures_arch(const char *arch, struct mj_device_figures *figures) {
     static const struct {
@@ -41,13 +44,24 @@ static int occupancy(const struct mj_device_figures *device, const struct mj_til
     return most > 1 ? most : 1;
 }
 
-// Tokens that are multiplied in an expert's tiles: the Hopper family cuts the last of its wide ones to a multiple
-// of 32.
+// The width at which a Hopper tile of some tokens is multiplied: gemm_hopper_mma.cuh, gemm_hopper_wgmma.cuh.
+static int hopper_width(const struct mj_tile *tile, int tokens) {
+    if (mj_tile_uses_mma(tile)) return mj_ceil_div(tokens, 8) * 8;
+    int block = tile->block_tokens, width = block <= 64 ? 16 : 32;
+    while (width < tokens) {
+        int step = block <= 64 ? 8 : (width < 96 ? 32 : 16);
+        if (width < 32 || (width < 96 && block == 96)) step = 16;
+        width = width + step < block ? width + step : block;
+    }
+    return width;
+}
+
+// Tokens that are multiplied in an expert's tiles: spread evenly, in eights, as in scheduler.cuh.
 static double padded_tokens(const struct mj_tile *tile, int tokens) {
-    int last = tokens % tile->block_tokens, full = tokens - last, width = tile->block_tokens;
-    if (last == 0) return full;
-    if (tile->family == MOEJIT_FAMILY_HOPPER && width > WIDTH_STEP) width = mj_ceil_div(last, WIDTH_STEP) * WIDTH_STEP;
-    return full + width;
+    int tiles = mj_ceil_div(tokens, tile->block_tokens);
+    if (tiles == 0 || tile->family != MOEJIT_FAMILY_HOPPER) return (double)tiles * tile->block_tokens;
+    int each = mj_ceil_div(mj_ceil_div(tokens, tiles), 8) * 8, last = tokens - (tiles - 1) * each;
+    return (double)(tiles - 1) * hopper_width(tile, each) + hopper_width(tile, last);
 }
 
 struct step_work {
@@ -74,10 +88,12 @@ static double memory_us(const struct mj_device_figures *device, const struct mj_
 
 static double compute_us(const struct mj_device_figures *device, const struct mj_tile *tile,
                          const struct mj_step_size *step, const struct step_work *work) {
-    double token = tile->family == MOEJIT_FAMILY_HOPPER ? HOPPER_TOKEN_CLOCKS : PORTABLE_TOKEN_CLOCKS;
+    bool hopper = tile->family == MOEJIT_FAMILY_HOPPER;
+    struct block_clocks clocks = hopper ? (mj_tile_uses_mma(tile) ? HOPPER_MMA : HOPPER_WGMMA) : PORTABLE;
     double tensor = CALIBRATED_TENSOR_FLOPS / device->tensor_flops;
-    double block_clocks = BLOCK_CLOCKS + token * tensor * work->padded / work->token_tiles;
-    double tile_clocks = block_clocks * (tile->block_rows / 64.0) * (step->columns / 16.0);
+    double block_clocks = clocks.fixed + clocks.token * tensor * work->padded / work->token_tiles;
+    double steps = step->columns / 16.0 + (hopper ? HOPPER_TILE_STEPS : 0);
+    double tile_clocks = block_clocks * (tile->block_rows / 64.0) * steps;
     double tiles = work->token_tiles * mj_ceil_div(step->rows, tile->block_rows);
     double resident = occupancy(device, tile, step->num_experts), slots = device->num_sms * resident;
     double waves = ceil(tiles / slots);
@@ -89,7 +105,7 @@ static double compute_us(const struct mj_device_figures *device, const struct mj
 double mj_cost_step(const struct mj_device_figures *device, const struct mj_tile *tile,
                     const struct mj_step_size *step) {
     struct step_work work = count_work(tile, step);
-    if (work.token_tiles == 0) return LAUNCH_US;
+    if (work.token_tiles == 0) return STEP_US;
     double memory = memory_us(device, step, &work), compute = compute_us(device, tile, step, &work);
-    return LAUNCH_US + (memory > compute ? memory : compute);
+    return STEP_US + (memory > compute ? memory : compute);
 }

@@ -1,5 +1,5 @@
-// How long a step takes with a tile, by arithmetic alone: bytes, operations, waves, occupancy. Good to a factor of
-// about 1.5 where it was calibrated (docs/tuning.md): it only says which tiles are not worth timing.
+// How long a step takes with a tile, by arithmetic alone: bytes, operations, waves, occupancy. Within 15 % where
+// it was calibrated (docs/tuning.md): it only says which tiles are not worth timing.
 #ifndef MOEJIT_MOE_COST_H
 #define MOEJIT_MOE_COST_H
 

@@ -2,8 +2,8 @@
 
 #include <string.h>
 
-// Portable: rings of about 20 to 90 KB, two or more CTAs a multiprocessor from sm_80 on for the narrow ones. Hopper: up to 32
-// tokens mma.sync, four warps and one that copies; beyond wgmma, a warpgroup for each 64 rows and one that copies
+// Portable: rings of about 20 to 90 KB, two or more CTAs a multiprocessor from sm_80 on for the narrow ones. Hopper: up
+// to 32 tokens mma.sync, four warps and one that copies; beyond wgmma, a warpgroup for each 64 rows and one that copies
 // (docs/kernels.md).
 const struct mj_tile mj_tiles[MJ_NUM_TILES] = {
     {"64x8x64", MOEJIT_FAMILY_PORTABLE, 64, 8, 64, 6, 128, 1},
@@ -27,8 +27,8 @@ const char *moejit_tile_name(int32_t tile_idx) {
     return tile_idx >= 0 && tile_idx < MJ_NUM_TILES ? mj_tiles[tile_idx].name : NULL;
 }
 
-// Experts have unequal shares. On an H100 the Hopper tile that holds one and a half times the average was the fastest at every
-// one of nine token counts (docs/benchmarks.md).
+// Experts have unequal shares. On an H100 the Hopper tile that holds one and a half times the average was the fastest
+// at every one of nine token counts (docs/benchmarks.md).
 static long long tokens_to_hold(moejit_family family, long long tokens_per_expert) {
     return family == MOEJIT_FAMILY_HOPPER ? tokens_per_expert + tokens_per_expert / 2 : tokens_per_expert;
 }
@@ -114,7 +114,8 @@ static int hopper_mma_shared_bytes(const struct mj_tile *tile) {
 
 static int hopper_wgmma_shared_bytes(const struct mj_tile *tile) {
     int row_blocks = tile->block_rows / MJ_BLOCK_ROWS;
-    int stage = tile->block_k / MJ_BLOCK_COLUMNS * (row_blocks * MJ_BLOCK_BYTES + tile->block_tokens * MJ_BLOCK_COLUMNS * 2);
+    int stage =
+        tile->block_k / MJ_BLOCK_COLUMNS * (row_blocks * MJ_BLOCK_BYTES + tile->block_tokens * MJ_BLOCK_COLUMNS * 2);
     int chunk_tokens = tile->block_tokens < 32 ? tile->block_tokens : 32;
     return tile->num_stages * ((stage + 1023) / 1024 * 1024 + HOPPER_BARRIER_BYTES) +
            row_blocks * HOPPER_GROUP_BYTES(chunk_tokens);
@@ -129,11 +130,14 @@ static int fp4_shared_bytes(const struct mj_tile *tile) {
     return (ring > staging ? ring : staging) + tile->block_tokens * 4;
 }
 
+bool mj_tile_uses_mma(const struct mj_tile *tile) {
+    return tile->family == MOEJIT_FAMILY_HOPPER && tile->block_rows == MJ_BLOCK_ROWS && tile->block_tokens <= 32;
+}
+
 static int own_shared_bytes(const struct mj_tile *tile) {
     if (tile->family == MOEJIT_FAMILY_PORTABLE) return portable_shared_bytes(tile);
     if (tile->family == MOEJIT_FAMILY_FP4) return fp4_shared_bytes(tile);
-    bool few_tokens = tile->block_rows == MJ_BLOCK_ROWS && tile->block_tokens <= 32;
-    return few_tokens ? hopper_mma_shared_bytes(tile) : hopper_wgmma_shared_bytes(tile);
+    return mj_tile_uses_mma(tile) ? hopper_mma_shared_bytes(tile) : hopper_wgmma_shared_bytes(tile);
 }
 
 int mj_tile_shared_bytes(const struct mj_tile *tile, int num_local_experts) {

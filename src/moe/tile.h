@@ -17,7 +17,8 @@ struct mj_tile {
 #define MJ_NUM_TILES 15
 extern const struct mj_tile mj_tiles[MJ_NUM_TILES];
 
-// The family's tile for T tokens: the narrowest that holds the tokens of an average expert, or (Hopper) one and a half times as many.
+// The family's tile for T tokens: the narrowest that holds the tokens of an average expert, or (Hopper) one and a half
+// times as many.
 int mj_tile_choose(const struct mj_problem *problem, moejit_family family, int num_tokens);
 
 // The family that serves bf16 activations best on an arch, and the one that serves a layer best with its packed layout.
@@ -32,6 +33,9 @@ enum mj_packed_layout mj_family_layout(moejit_family family);
 enum mj_packed_layout mj_packed_layout_choose(const struct mj_problem *problem, const char *arch);
 const char *mj_packed_layout_name(enum mj_packed_layout layout);
 const char *mj_family_name(moejit_family family);
+
+// Whether a Hopper tile multiplies by mma.sync, not wgmma: the rule of gemm_hopper.cuh.
+bool mj_tile_uses_mma(const struct mj_tile *tile);
 
 // Dynamic shared memory of gate_up and down kernels, in bytes: what gemm_<family>.cuh lays out.
 int mj_tile_shared_bytes(const struct mj_tile *tile, int num_local_experts);

@@ -162,6 +162,7 @@ static void print_heading(const struct bench *bench, const struct row *row) {
            layer->name, description->hidden, description->intermediate, description->num_local_experts,
            description->num_experts, description->top_k, layer->num_copies, family_name(bench, row->family),
            sum_name(row));
+    if (bench->options.tune != MOEJIT_TUNE_NEVER) printf("tuned: decisions from the cache\n");
     printf(
         "tokens      MB   route quantize   gate_up  ratio      down  ratio     layer     floor  ratio   TB/s TFLOP/s "
         "/cuBLAS  SM MHz      W\n");
