@@ -16,7 +16,7 @@ template <class Config> struct DownFp4 {
         extern __shared__ __align__(128) char memory[];
         auto &shared = *reinterpret_cast<typename Gemm::Shared *>(memory + Gemm::work_bytes);
         int num_row_tiles = (args.num_row_blocks + Gemm::row_blocks - 1) / Gemm::row_blocks;
-        count_tiles<Config::block_tokens, Config::num_threads>(shared.first_tile, shared.thread_sums, args.expert_offsets,
+        count_tiles<Config::block_tokens, Config::num_threads>(shared.first_tile, shared.warp_sums, args.expert_offsets,
                                                                args.num_local_experts, num_row_tiles);
         int num_tiles = shared.first_tile[args.num_local_experts];
         QuantisedRows intermediate{static_cast<const uint8_t *>(args.intermediate), args.intermediate_scales};

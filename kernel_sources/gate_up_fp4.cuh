@@ -19,7 +19,7 @@ template <class Config> struct GateUpFp4 {
         begin_after_earlier_grids();
         extern __shared__ __align__(128) char memory[];
         auto &shared = *reinterpret_cast<typename Gemm::Shared *>(memory + Gemm::work_bytes);
-        count_tiles<Config::block_tokens, Config::num_threads>(shared.first_tile, shared.thread_sums, args.expert_offsets,
+        count_tiles<Config::block_tokens, Config::num_threads>(shared.first_tile, shared.warp_sums, args.expert_offsets,
                                                                args.num_local_experts, num_row_tiles);
         int num_tiles = shared.first_tile[args.num_local_experts];
         QuantisedRows x{static_cast<const uint8_t *>(args.x), args.x_value_scales};

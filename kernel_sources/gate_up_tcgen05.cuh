@@ -31,7 +31,7 @@ template <class Config> struct GemmTcgen05 {
         uint64_t products_ended;
         uint32_t tensor_memory;
         int token_rows[block_tokens];
-        int thread_sums[num_threads];
+        int warp_sums[num_threads / 32];
         int first_tile[1];
     };
 
@@ -133,7 +133,7 @@ template <class Base> __device__ __forceinline__ void gate_up_tcgen05(const mj_g
     constexpr int column_blocks = (Config::hidden + MJ_SCALED_BLOCK_COLUMNS - 1) / MJ_SCALED_BLOCK_COLUMNS;
     extern __shared__ __align__(128) char memory[];
     auto &shared = *reinterpret_cast<typename Gemm::Shared *>(memory);
-    count_tiles<Config::block_tokens, Config::num_threads>(shared.first_tile, shared.thread_sums, args.expert_offsets,
+    count_tiles<Config::block_tokens, Config::num_threads>(shared.first_tile, shared.warp_sums, args.expert_offsets,
                                                            args.num_local_experts, num_row_tiles);
     int num_tiles = shared.first_tile[args.num_local_experts];
     Gemm gemm{shared};

@@ -43,7 +43,7 @@ template <class Config> struct GemmFp4 {
     // Dynamic shared memory: the ring (later the staged results), then this, then first_tile[num_experts + 1].
     struct Shared {
         int token_rows[block_tokens]; // row of each token, -1 where the tile has no such token
-        int thread_sums[num_threads];
+        int warp_sums[num_threads / 32];
         int first_tile[1];
     };
 

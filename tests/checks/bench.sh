@@ -26,10 +26,10 @@ expect 0 'no compute ceiling: .*none\.so' "${bench[@]}" --ceilings --cublas-libr
 expect 2 '--tokens is "0", needs a whole number from 1' "${bench[@]}" --tokens 4,0
 expect 2 'a list is empty' "${bench[@]}" --tokens ''
 expect 2 '--sum is "fast", needs one of: ' "${bench[@]}" --sum atomic,fast
-expect 2 '--family is "volta", needs one of: auto, portable, hopper, all' "${bench[@]}" --family volta
+expect 2 '--family is "volta", needs one of: auto, portable, hopper, fp4, all' "${bench[@]}" --family volta
 expect 2 '--seconds is "0", needs a number above 0' "${bench[@]}" --seconds 0
 expect 2 '--model is "gpt-9", which is not one of the list' bench --model mixtral-8x7b,gpt-9
-expect 2 'needs --model, or all of' bench --hidden 256
+expect 2 'needs --model, --checkpoint, --config, or all of' bench --hidden 256
 export MOEJIT_EMULATOR_ARCH=sm_80 # where one family runs, the other sum is what it is compared with
 expect 3 'the hopper family does not run on sm_80' "${bench[@]}" --family hopper --tokens 1
 expect 0 '^ +1 .* ok deterministic: error ' "${bench[@]}" --family all --tokens 1 --check
