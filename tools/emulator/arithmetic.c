@@ -131,7 +131,7 @@ float emu_fma_f32(float a, float b, float c, enum emu_rounding rounding) {
 // (0).
 static float direct(float nearest, int above, enum emu_rounding rounding) {
     if (above == 0 || isnan(nearest)) return nearest;
-    bool up = rounding == EMU_ROUND_UP || (rounding == EMU_ROUND_ZERO && nearest < 0);
+    bool up = rounding == EMU_ROUND_UP || (rounding == EMU_ROUND_ZERO && signbit(nearest)); // a quotient's -0 too
     if (up && above > 0) return nextafterf(nearest, HUGE_VALF);
     if (!up && above < 0) return nextafterf(nearest, -HUGE_VALF);
     return nearest;

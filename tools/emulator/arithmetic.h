@@ -47,6 +47,9 @@ static inline float emu_flush(float value) {
 
 #define EMU_NAN_F32 0x7fffffffu // what PTX operations answer for NaN (PTX ISA, "floating point instructions")
 
+#define EMU_QUIET_F64 0x0008000000000000u // the bit that makes a NaN quiet (IEEE 754, 6.2.1)
+#define EMU_NAN_F64 0xfff8000000000000u   // of an invalid f64 operation, as an H100 gave it for sqrt (docs/emulator.md)
+
 // NaN results become the canonical one.
 static inline uint32_t emu_bits_canonical(float value) {
     return value != value ? EMU_NAN_F32 : emu_bits(value);

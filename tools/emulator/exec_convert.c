@@ -137,6 +137,27 @@ static uint64_t float_of_float(const struct emu_instruction *instruction, enum e
     return bits;
 }
 
+// NaN hands its bits on from f32 to f64 (made quiet) and back, and from f32 to tf32 with .rna, where a NaN of low bits
+// alone becomes an infinity; all others are canonical. Seen on an H100 (docs/emulator.md).
+static bool keeps_nan(const struct emu_instruction *instruction, uint64_t bits, uint64_t *result) {
+    enum emu_type to = (enum emu_type)instruction->form.types[0], from = (enum emu_type)instruction->form.types[1];
+    enum emu_word rounding = EMU_WORD_OF(ROUNDING);
+    bool to_whole = rounding == EMU_W_RNI || rounding == EMU_W_RZI || rounding == EMU_W_RMI || rounding == EMU_W_RPI;
+    if (EMU_FLAG(SAT) || EMU_FLAG(RELU) || EMU_FLAG(SATFINITE) || to_whole || !isnan(float_value(from, bits)))
+        return false;
+    uint64_t payload = bits & 0x7fffffu;
+    if (from == EMU_F32 && to == EMU_F64) {
+        *result = (bits >> 31 & 1) << 63 | 0x7ff0000000000000u | EMU_QUIET_F64 | payload << 29;
+    } else if (from == EMU_F64 && to == EMU_F32) {
+        *result = bits >> 63 << 31 | 0x7fc00000u | (bits >> 29 & 0x7fffffu);
+    } else if (from == EMU_F32 && to == EMU_TF32 && rounding == EMU_W_RNA) {
+        *result = bits & 0xffffe000u;
+    } else {
+        return false;
+    }
+    return true;
+}
+
 static uint64_t convert(const struct emu_instruction *instruction, uint64_t bits) {
     enum emu_type to = (enum emu_type)instruction->form.types[0], from = (enum emu_type)instruction->form.types[1];
     if (!is_float(from)) {
@@ -144,8 +165,11 @@ static uint64_t convert(const struct emu_instruction *instruction, uint64_t bits
         if (is_float(to)) return float_of_integer(to, value, rounding_of(EMU_WORD_OF(ROUNDING)));
         return EMU_FLAG(SAT) ? integer_clamped(to, value) : (uint64_t)value;
     }
+    uint64_t kept;
+    if (is_float(to) && keeps_nan(instruction, bits, &kept)) return kept;
     double value = float_value(from, bits);
-    if (EMU_FLAG(FTZ) && from == EMU_F32) value = (double)emu_flush((float)value);
+    // To f16 an H100 ignores .ftz: directed rounding of a subnormal source gives the smallest f16.
+    if (EMU_FLAG(FTZ) && from == EMU_F32 && to != EMU_F16) value = (double)emu_flush((float)value);
     if (is_float(to)) return float_of_float(instruction, to, value);
     return integer_of_float(to, from, value, EMU_WORD_OF(ROUNDING));
 }

@@ -105,7 +105,7 @@ static inline float chosen(const struct emu_instruction *instruction, float a, f
 FLOAT_OP(min_f32, TWO, chosen(instruction, a, b, false))
 FLOAT_OP(max_f32, TWO, chosen(instruction, a, b, true))
 
-// These only touch the sign: NaN keeps its bits.
+// Of the sign alone, but NaN becomes the canonical one, whatever its sign was (seen on an H100: docs/emulator.md).
 #define SIGN_OP(name, expression)                                                                                      \
     EMU_EXECUTE(name) {                                                                                                \
         uint32_t *d = EMU_32(0);                                                                                       \
@@ -113,7 +113,7 @@ FLOAT_OP(max_f32, TWO, chosen(instruction, a, b, true))
         bool flush = EMU_FLAG(FTZ);                                                                                    \
         EMU_EACH_LANE({                                                                                                \
             uint32_t a = flush ? emu_bits(emu_flush(emu_float(as[lane]))) : as[lane];                                  \
-            d[lane] = expression;                                                                                      \
+            d[lane] = (a & 0x7fffffffu) > 0x7f800000u ? EMU_NAN_F32 : (expression);                                    \
         });                                                                                                            \
     }
 SIGN_OP(abs_f32, a & 0x7fffffffu)
@@ -126,18 +126,32 @@ EMU_UNARY(neg_f64, EMU_T_U64, a ^ 0x8000000000000000u)
 static inline uint64_t canonical(double value) {
     return value != value ? 0x7fffffffffffffffu : emu_double_bits(value);
 }
+
+// NaN of a f64 operation, seen on an H100 (docs/emulator.md): the first source that is NaN, made quiet, its sign kept
+// also by sub; else the one with the sign, which sqrt of a negative number gave.
+static inline uint64_t handed_on(double value, double first, double second, double third) {
+    if (value == value) return emu_double_bits(value);
+    double source = first != first ? first : second != second ? second : third;
+    return source != source ? emu_double_bits(source) | EMU_QUIET_F64 : EMU_NAN_F64;
+}
 #define DOUBLE(i) emu_double(EMU_64(i)[lane])
 #define DOUBLE_OP(name, expression)                                                                                    \
     EMU_EXECUTE(name) {                                                                                                \
         uint64_t *d = EMU_64(0);                                                                                       \
         EMU_EACH_LANE({ d[lane] = canonical(expression); });                                                           \
     }
-DOUBLE_OP(add_f64, DOUBLE(1) + DOUBLE(2))
-DOUBLE_OP(sub_f64, DOUBLE(1) - DOUBLE(2))
-DOUBLE_OP(mul_f64, DOUBLE(1) * DOUBLE(2))
-DOUBLE_OP(fma_f64, fma(DOUBLE(1), DOUBLE(2), DOUBLE(3)))
-DOUBLE_OP(div_f64, DOUBLE(1) / DOUBLE(2))
-DOUBLE_OP(sqrt_f64, sqrt(DOUBLE(1)))
+// The order in which sources are asked for NaN is each operation's own.
+#define NAN_OP(name, expression, first, second, third)                                                                 \
+    EMU_EXECUTE(name) {                                                                                                \
+        uint64_t *d = EMU_64(0);                                                                                       \
+        EMU_EACH_LANE({ d[lane] = handed_on(expression, DOUBLE(first), DOUBLE(second), DOUBLE(third)); });             \
+    }
+NAN_OP(add_f64, DOUBLE(1) + DOUBLE(2), 2, 1, 1)
+NAN_OP(sub_f64, DOUBLE(1) - DOUBLE(2), 2, 1, 1)
+NAN_OP(mul_f64, DOUBLE(1) * DOUBLE(2), 2, 1, 1)
+NAN_OP(fma_f64, fma(DOUBLE(1), DOUBLE(2), DOUBLE(3)), 2, 3, 1)
+NAN_OP(div_f64, DOUBLE(1) / DOUBLE(2), 1, 2, 2)
+NAN_OP(sqrt_f64, sqrt(DOUBLE(1)), 1, 1, 1)
 DOUBLE_OP(rcp_f64, 1.0 / DOUBLE(1))
 DOUBLE_OP(rsqrt_f64, 1.0 / sqrt(DOUBLE(1)))
 DOUBLE_OP(min_f64, fmin(DOUBLE(1), DOUBLE(2)))
@@ -155,7 +169,7 @@ EMU_EXECUTE(testp) {
         case EMU_W_INFINITE: yes = isinf(a); break;
         case EMU_W_NUMBER: yes = !isnan(a); break;
         case EMU_W_NOTANUMBER: yes = isnan(a); break;
-        case EMU_W_NORMAL: yes = isfinite(a) && fabs(a) >= lowest; break;
+        case EMU_W_NORMAL: yes = isfinite(a) && (a == 0 || fabs(a) >= lowest); break; // zero too: PTX ISA "testp"
         default: yes = a != 0 && fabs(a) < lowest; break;
         }
         result |= (uint32_t)yes << lane;
