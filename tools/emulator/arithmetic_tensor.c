@@ -37,6 +37,7 @@ struct right {
 struct parts { // of one tile
     const struct left *a;
     const struct right *b;
+    bool half_sums;
 };
 
 static const struct {
@@ -141,12 +142,14 @@ static inline void add_products(const struct left *a, int row, const struct righ
     }
 }
 
-// Toward zero from doubles that hold the totals exactly: their low 29 bits are what a float has no room for.
-static inline void truncate_totals(const eight_doubles *totals, const eight *scales, float *sums) {
+// Toward zero, or to odd, from doubles that hold the totals exactly: their low 29 bits are what a float has no room
+// for.
+static inline void truncate_totals(const eight_doubles *totals, const eight *scales, bool to_odd, float *sums) {
     eight_wide bits, exponents = (__builtin_convertvector(*scales, eight_wide) + 1023) << 52;
     eight_doubles cut, factors;
     __builtin_memcpy(&bits, totals, sizeof(bits));
-    bits &= ~(int64_t)0x1fffffff;
+    eight_wide odd = ((bits & 0x1fffffff) != 0) & (to_odd ? 0x20000000 : 0);
+    bits = (bits & ~(int64_t)0x1fffffff) | odd;
     __builtin_memcpy(&cut, &bits, sizeof(cut));
     __builtin_memcpy(&factors, &exponents, sizeof(factors));
     eight_floats results = __builtin_convertvector(cut * factors, eight_floats);
@@ -170,7 +173,7 @@ static inline void hardware_row(const struct parts *parts, int row, uint32_t num
     }
     *scales = largest & (largest > NO_EXPONENT / 2);
     eight exponents = *scales - 25;
-    truncate_totals(&totals, &exponents, sums);
+    truncate_totals(&totals, &exponents, parts->half_sums, sums);
 }
 
 // False where a result leaves the normal floats.
@@ -188,11 +191,17 @@ CLONES static bool hardware_step(const struct parts *parts, uint32_t num_k, floa
     return any == 0;
 }
 
+// To a float that rounds to f16 as the double would.
+static float odd_float(double value) {
+    float cut = emu_float(emu_format_round(&emu_format_f32, value, EMU_ROUND_ZERO, false));
+    return (double)cut != value ? emu_float(emu_bits(cut) | 1) : cut;
+}
+
 // The same where results may be subnormal or overflow.
-static float scaled(double total, int32_t scale) {
+static float scaled(double total, int32_t scale, bool to_odd) {
     double exact = ldexp(total, scale), magnitude = fabs(exact);
     if (magnitude > 3.4028234663852886e38) return exact < 0 ? -HUGE_VALF : HUGE_VALF;
-    return emu_float(emu_format_round(&emu_format_f32, exact, EMU_ROUND_ZERO, false));
+    return to_odd ? odd_float(exact) : emu_float(emu_format_round(&emu_format_f32, exact, EMU_ROUND_ZERO, false));
 }
 
 static float factor_value(enum emu_tensor_format format, uint32_t code) {
@@ -220,12 +229,12 @@ static float careful_hardware(const struct parts *parts, uint32_t num_k, int i, 
         int64_t magnitude = product << 5 >> (distance > 62 ? 62 : distance);
         total += negative ? -magnitude : magnitude;
     }
-    return scaled((double)total, largest - 25);
+    return scaled((double)total, largest - 25, parts->half_sums);
 }
 
 // The exact sum, rounded once: doubles that hold each product, added with their errors (TwoSum).
 CLONES static void nearest_step(const float a[ROWS][MAX_K], const float b[MAX_K][COLUMNS], uint32_t num_k,
-                                float sums[ROWS][COLUMNS]) {
+                                bool half_sums, float sums[ROWS][COLUMNS]) {
     for (int i = 0; i < ROWS; i++) {
         double totals[COLUMNS], errors[COLUMNS];
         for (int j = 0; j < COLUMNS; j++) totals[j] = (double)sums[i][j], errors[j] = 0;
@@ -236,7 +245,10 @@ CLONES static void nearest_step(const float a[ROWS][MAX_K], const float b[MAX_K]
                 totals[j] = next;
             }
         }
-        for (int j = 0; j < COLUMNS; j++) sums[i][j] = (float)emu_add_to_odd(totals[j], errors[j]);
+        for (int j = 0; j < COLUMNS; j++) {
+            double total = emu_add_to_odd(totals[j], errors[j]);
+            sums[i][j] = half_sums ? odd_float(total) : (float)total;
+        }
     }
 }
 
@@ -256,7 +268,7 @@ static void careful_step(const struct emu_tensor_step *step, const uint16_t b_co
     for (int i = 0; i < ROWS; i++) {
         for (int j = 0; j < COLUMNS; j++) nearest[i][j] = sums[i][j];
     }
-    if (model == EMU_SUMS_NEAREST) nearest_step(a, b, step->num_k, nearest);
+    if (model == EMU_SUMS_NEAREST) nearest_step(a, b, step->num_k, step->half_sums, nearest);
     for (int i = 0; i < ROWS; i++) {
         for (int j = 0; j < COLUMNS; j++) {
             double total = (double)sums[i][j];
@@ -284,14 +296,14 @@ static bool any_special(float sums[ROWS][COLUMNS]) {
 static void tile_step(const struct emu_tensor_step *step, const struct left *left, const uint16_t b[MAX_K][COLUMNS],
                       float sums[ROWS][COLUMNS], enum emu_sums model) {
     struct right right;
-    struct parts parts = {left, &right};
+    struct parts parts = {left, &right, step->half_sums};
     take_right_apart(step, b, &right);
     if (left->special != 0 || right.special != 0 || any_special(sums)) {
         careful_step(step, b, &parts, sums, model);
     } else if (model == EMU_SUMS_NEAREST) {
         float a_values[ROWS][MAX_K], b_values[MAX_K][COLUMNS];
         all_values(step, b, a_values, b_values);
-        nearest_step(a_values, b_values, step->num_k, sums);
+        nearest_step(a_values, b_values, step->num_k, step->half_sums, sums);
     } else {
         float results[ROWS][COLUMNS];
         __builtin_memcpy(results, sums, sizeof(results));

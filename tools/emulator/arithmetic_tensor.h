@@ -16,6 +16,7 @@ enum emu_tensor_format { EMU_TENSOR_F16, EMU_TENSOR_BF16, EMU_TENSOR_E4M3, EMU_T
 struct emu_tensor_step { // factors as codes; one step multiplies num_k of them, a multiple of 8
     uint32_t num_k;
     enum emu_tensor_format a_format, b_format;
+    bool half_sums; // the results will be rounded to f16: inexact ones have their last bit set (round to odd)
     uint16_t a[EMU_TENSOR_ROWS][EMU_TENSOR_MAX_K];
 };
 

@@ -79,6 +79,7 @@ static enum emu_tensor_format format_of(uint8_t type) {
 static void multiply(struct emu_warp *warp, const struct emu_instruction *instruction, const struct shape *shape) {
     struct emu_tensor_step step; // large: its factors are filled below
     step.num_k = shape->num_k;
+    step.half_sums = shape->half_sums;
     step.a_format = format_of(instruction->form.types[1]);
     step.b_format = format_of(instruction->form.types[2]);
     uint16_t b_codes[EMU_TENSOR_MAX_K][EMU_TENSOR_COLUMNS];

@@ -1,5 +1,5 @@
-// wgmma.mma_async with f32 sums of bf16 or f16 factors, or f16 sums (its rounding is a guess: the sum as f32, rounded
-// once) (PTX ISA, "Asynchronous Warpgroup Level Matrix Instructions").
+// wgmma.mma_async with f32 sums of bf16 or f16 factors, or f16 sums (PTX ISA, "Asynchronous Warpgroup Level Matrix
+// Instructions").
 // Each warp of the four computes its 16 rows when it comes here: B and A are read from shared memory by whoever asks,
 // and what must not have changed by then is checked in exec_wgmma_order.c.
 #include "exec_wgmma.h"
@@ -209,6 +209,7 @@ static void multiply(struct emu_warp *warp, const struct emu_instruction *instru
                                             a_in_registers ? 4 : 0};
     struct emu_tensor_step step; // large: its factors are filled below
     step.num_k = EMU_WGMMA_K;
+    step.half_sums = half_sums;
     step.a_format = step.b_format = format;
     uint16_t b[MAX_TILES][EMU_TENSOR_MAX_K][EMU_TENSOR_COLUMNS];
     float sums[MAX_TILES][EMU_TENSOR_ROWS][EMU_TENSOR_COLUMNS];
