@@ -43,7 +43,7 @@ template <class Config, class Step> struct HopperKernel {
             for (TileWalk walk; !walk.ends(num_tiles); walk.advance()) {
                 if (walk.tile_idx() < num_tiles) step.fill(gemm, tile_of(walk.tile_idx()));
             }
-            gemm.finish_fill();
+            if constexpr (Step::weights_first) gemm.finish_fill();
         } else {
             Gemm::enter_consumer();
             if constexpr (Step::weights_first) begin_after_earlier_grids();
