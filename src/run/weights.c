@@ -46,6 +46,7 @@ static moejit_status create(struct moejit_weights *weights, const moejit_layer *
     status = mj_loaded_kernel_describe(context, &weights->problem, mj_kernel_pack(weights->problem.packed_layout), -1,
                                        &weights->pack);
     if (status == MOEJIT_STATUS_OK) status = mj_kernel_batch_prepare(context, &weights->pack, 1, NULL, NULL);
+    if (status != MOEJIT_STATUS_OK) mj_loaded_kernel_destroy(context, &weights->pack);
     mj_context_leave(context, &entered);
     return status;
 }
