@@ -6,26 +6,8 @@ folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
 unset MOEJIT_CACHE_PACKS MOEJIT_CACHE_MAX_BYTES MOEJIT_KERNEL_SOURCES_DIR XDG_CACHE_HOME
 export MOEJIT_CACHE_DIR=$folder/cache
-bad=0
+. "$(dirname "$0")/assertions.sh"
 
-# expect STATUS PATTERN ARGUMENT...: the exit status, and a line of stdout or stderr that matches
-expect() {
-    local status=0 wanted=$1 pattern=$2
-    shift 2
-    "$moejit" "$@" >"$folder/output" 2>&1 || status=$?
-    if [ "$status" != "$wanted" ] || ! grep -qE -- "$pattern" "$folder/output"; then
-        printf 'moejit %s: exit status %s, wanted %s and a line with "%s"; it said:\n' "$*" "$status" "$wanted" "$pattern"
-        cat "$folder/output"
-        bad=1
-    fi
-}
-# hold TEST...: a fact about files
-hold() {
-    if ! "$@"; then
-        printf 'does not hold: %s\n' "$*"
-        bad=1
-    fi
-}
 
 expect 0 '^Usage: moejit cache ls' cache --help
 expect 2 'needs one of: ls, stats' cache

@@ -7,19 +7,8 @@ folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
 export MOEJIT_CACHE_DIR=$folder/cache
 qwen=$checkpoints/qwen3_moe_modelopt
-bad=0
+. "$(dirname "$0")/assertions.sh"
 
-# expect STATUS PATTERN ARGUMENT...: the exit status, and a line of stdout or stderr that matches
-expect() {
-    local status=0 wanted=$1 pattern=$2
-    shift 2
-    "$moejit" "$@" >"$folder/output" 2>&1 || status=$?
-    if [ "$status" != "$wanted" ] || ! grep -qE -- "$pattern" "$folder/output"; then
-        printf 'moejit %s: exit status %s, wanted %s and a line with "%s"; it said:\n' "$*" "$status" "$wanted" "$pattern"
-        cat "$folder/output"
-        bad=1
-    fi
-}
 
 expect 0 '^Usage: moejit inspect checkpoint DIR' inspect checkpoint --help
 expect 2 'needs one folder, met 0' inspect checkpoint

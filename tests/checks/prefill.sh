@@ -8,7 +8,7 @@ trap 'rm -rf "$folder"' EXIT
 unset MOEJIT_CACHE_PACKS MOEJIT_CACHE_MAX_BYTES MOEJIT_KERNEL_SOURCES_DIR MOEJIT_COMPILE_WORKERS XDG_CACHE_HOME
 export MOEJIT_CACHE_DIR=$folder/cache MOEJIT_NVRTC_LIBRARY=$2
 small=(prefill --hidden 256 --intermediate 128 --experts 4 --top-k 2 --max-tokens 1 --workers 2)
-bad=0
+. "$(dirname "$0")/assertions.sh"
 
 # expect STATUS PATTERN ARGUMENT...: the exit status, and a line of stdout or stderr that matches
 expect() {
@@ -18,13 +18,6 @@ expect() {
     cat "$folder/stdout" "$folder/stderr" >"$folder/output"
     if [ "$status" != "$wanted" ] || ! grep -qE -- "$pattern" "$folder/output"; then
         printf 'moejit %s: exit status %s, wanted %s and a line with "%s"; it said:\n' "$*" "$status" "$wanted" "$pattern"
-        cat "$folder/output"
-        bad=1
-    fi
-}
-also() {
-    if ! grep -qE -- "$1" "$folder/output"; then
-        printf 'no line with "%s" in:\n' "$1"
         cat "$folder/output"
         bad=1
     fi

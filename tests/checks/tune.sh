@@ -11,25 +11,8 @@ cache=${MOEJIT_CACHE_DIR:-$folder}/tune-check
 mkdir -p -m 700 "$cache"
 export MOEJIT_CACHE_DIR=$cache
 if [ -e "$cache/moejit.db" ]; then sqlite3 "$cache/moejit.db" 'DROP TABLE IF EXISTS tunings'; fi
-bad=0
+. "$(dirname "$0")/assertions.sh"
 
-# expect STATUS PATTERN ARGUMENT...: the exit status, and a line of stdout or stderr that matches
-expect() {
-    local status=0 wanted=$1 pattern=$2
-    shift 2
-    "$moejit" "$@" >"$folder/output" 2>&1 || status=$?
-    if [ "$status" != "$wanted" ] || ! grep -qE -- "$pattern" "$folder/output"; then
-        printf 'moejit %s: exit status %s, wanted %s and a line with "%s"; it said:\n' "$*" "$status" "$wanted" "$pattern"
-        cat "$folder/output"
-        bad=1
-    fi
-}
-hold() {
-    if ! "$@"; then
-        printf 'does not hold: %s\n' "$*"
-        bad=1
-    fi
-}
 layer=(--hidden 64 --intermediate 32 --experts 4 --top-k 2)
 
 expect 0 '^Usage: moejit tune' tune --help
