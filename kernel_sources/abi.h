@@ -20,7 +20,7 @@ typedef unsigned long long uint64_t;
 #endif
 
 // Counted up when an argument struct, the packed layout or the meaning of a Config field changes; part of every unit.
-#define MJ_ABI_VERSION 2
+#define MJ_ABI_VERSION 3
 
 enum mj_activation { MJ_ACTIVATION_SWIGLU, MJ_ACTIVATION_SWIGLU_OAI, MJ_ACTIVATION_GEGLU, MJ_ACTIVATION_RELU2 };
 enum mj_format { MJ_FORMAT_BF16, MJ_FORMAT_NVFP4 };
@@ -122,6 +122,23 @@ struct mj_quantize_args {
     int32_t num_tokens;
 };
 
+// Zeroes the live rows: a kernel of its own where live_tokens is given (a memset cannot read it), or a part of gate_up.
+struct mj_zero_args {
+    void *output; // null in gate_up where nothing is to be zeroed
+    const int32_t *live_tokens;
+    int64_t row_stride_bytes;
+    int32_t row_bytes; // a multiple of 16
+    int32_t num_tokens;
+};
+
+// What gate_up and down route by themselves from, where pairs are few, instead of reading route's lists.
+#define MJ_FOLDED_PAIRS 160 // at most; num_tokens * top_k
+struct mj_fold_args {
+    const int32_t *expert_ids;  // [T, K], or null: the lists are read
+    const int32_t *live_tokens; // [1] or null
+    int32_t num_tokens, local_expert_offset;
+};
+
 struct mj_gate_up_args {
     const void *x;                   // bf16 [T, H], or codes of T rows (fp4 family)
     const uint8_t *x_value_scales;   // with codes
@@ -130,10 +147,12 @@ struct mj_gate_up_args {
     const void *bias;                // [E, rows] in the checkpoint's row order, or null
     const float *router_weights;     // [T, K] when the router's weight is on the input, else null
     const float *intermediate_scale; // [1] or [E], NVFP4 activations only
-    const int32_t *expert_offsets, *sorted_pairs;
+    int32_t *expert_offsets, *sorted_pairs; // route's lists; written where `fold` is given
     void *intermediate;           // out bf16 [P, I], rows in sorted order; or codes of P rows
     uint8_t *intermediate_scales; // out, with codes
-    int64_t x_row_stride;         // in elements; of codes none is taken
+    struct mj_fold_args fold;
+    struct mj_zero_args zero;    // beside `fold` alone
+    int64_t x_row_stride;        // in elements; of codes none is taken
     int64_t expert_stride_bytes; // between experts of weights
     int32_t num_local_experts;
     int32_t alpha_stride;              // 1 or 2
@@ -149,6 +168,7 @@ struct mj_down_args {
     const void *bias;            // [E, H] or null
     const float *router_weights; // [T, K], null when the router's weight is on the input
     const int32_t *expert_offsets, *sorted_pairs;
+    struct mj_fold_args fold;
     void *output;              // atomic: [T, H] of Config::output_dtype, zeroed or to be added to
     float *partials;           // ordered: out f32 [P, partial_columns], row = pair (not sorted order)
     int64_t output_row_stride; // in elements
@@ -168,15 +188,6 @@ struct mj_combine_args {
     int32_t num_tokens, top_k, num_local_experts, local_expert_offset;
     int32_t first_column, num_columns, partial_columns; // columns of the output this launch writes
     int32_t accumulate;                                 // add the sum to what the output holds
-};
-
-// Zeroes the live rows: only used when live_tokens is given (a memset cannot read it).
-struct mj_zero_args {
-    void *output;
-    const int32_t *live_tokens;
-    int64_t row_stride_bytes;
-    int32_t row_bytes; // a multiple of 16
-    int32_t num_tokens;
 };
 
 #endif

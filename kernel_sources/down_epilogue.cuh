@@ -31,8 +31,9 @@ template <class Config, class Gemm> struct DownEpilogue {
     }
 
     // Staged `columns` columns, eight of one token a thread.
-    template <int columns, int num_threads>
-    __device__ static void store(const float *staging, const Tile &tile, int first_column, int thread, const mj_down_args &args)
+    template <int columns, int num_threads, class Pairs>
+    __device__ static void store(const float *staging, const Tile &tile, int first_column, int thread, const mj_down_args &args,
+                                 const Pairs &sorted_pairs)
     {
         constexpr int groups = columns / 8;
         constexpr int element_bytes = Config::output_dtype == MJ_DTYPE_F32 ? 4 : 2;
@@ -41,7 +42,7 @@ template <class Config, class Gemm> struct DownEpilogue {
         for (int i = thread; i < tile.num_tokens * groups; i += num_threads) {
             int token = i / groups, local = i % groups * 8, column = first_column + local;
             if (column >= Config::hidden || column >= end_column) continue;
-            int pair = args.sorted_pairs[tile.first_position + token];
+            int pair = sorted_pairs[tile.first_position + token];
             float weight = args.router_weights == nullptr ? 1.0f : args.router_weights[pair];
             float y[8];
             for (int c = 0; c < 8; c++) y[c] = __fmul_rn(weight, staging[token * Gemm::staging_stride + local + c]);

@@ -36,7 +36,7 @@ template <class Config> struct DownFp4 {
             Epilogue::stage(gemm, staging, tile, first_column, args);
             __syncthreads();
             Epilogue::template store<Config::block_rows, Config::num_threads>(staging, tile, first_column,
-                                                                              static_cast<int>(threadIdx.x), args);
+                                                                              static_cast<int>(threadIdx.x), args, args.sorted_pairs);
             __syncthreads(); // the next tile overwrites token_rows and the ring
         }
     }

@@ -13,6 +13,7 @@ template <class Config> struct DownHopper {
     static constexpr int row_block_bytes = (Config::intermediate + MJ_BLOCK_COLUMNS - 1) / MJ_BLOCK_COLUMNS * MJ_BLOCK_BYTES;
 
     const mj_down_args &args;
+    const Routing<Gemm::can_fold> routing;
 
     __device__ __forceinline__ int num_row_tiles() const { return (args.num_row_blocks + Gemm::row_blocks - 1) / Gemm::row_blocks; }
     __device__ __forceinline__ int end_row_block() const { return args.first_row_block + args.num_row_blocks; }
@@ -28,6 +29,8 @@ template <class Config> struct DownHopper {
             [&](int token) { return static_cast<int64_t>(tile.first_position + token) * Config::intermediate * 2; });
     }
 
+    __device__ __forceinline__ void begin_multiplying() const { begin_after_earlier_grids(); }
+
     template <class Sums> __device__ __forceinline__ void stage(const Sums &sums, float *staging, const Tile &tile, int row_block) const
     {
         Epilogue::stage(sums, staging, tile, row_block * MJ_BLOCK_ROWS, args);
@@ -36,13 +39,13 @@ template <class Config> struct DownHopper {
     __device__ __forceinline__ void store(const float *staging, const Tile &tile, int row_block) const
     {
         Epilogue::template store<MJ_BLOCK_ROWS, Gemm::group_threads>(staging, tile, row_block * MJ_BLOCK_ROWS,
-                                                                     Gemm::group_thread(), args);
+                                                                     Gemm::group_thread(), args, routing.sorted_pairs);
     }
 };
 
 template <class Config> __device__ __forceinline__ void down_hopper(const mj_down_args &args)
 {
-    HopperKernel<Config, DownHopper<Config>>::run(DownHopper<Config>{args}, args.expert_offsets, args.num_local_experts);
+    HopperKernel<Config, DownHopper<Config>>::run(args);
 }
 
 } // namespace moejit

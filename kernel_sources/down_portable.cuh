@@ -37,7 +37,7 @@ template <class Config> struct DownPortable {
             Epilogue::stage(gemm, staging, tile, first_column, args);
             __syncthreads();
             Epilogue::template store<Config::block_rows, Config::num_threads>(staging, tile, first_column,
-                                                                              static_cast<int>(threadIdx.x), args);
+                                                                              static_cast<int>(threadIdx.x), args, args.sorted_pairs);
             __syncthreads(); // the next tile overwrites token_rows and the ring
         }
     }

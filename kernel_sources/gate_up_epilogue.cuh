@@ -25,16 +25,16 @@ template <class Config, class Gemm> struct GateUpEpilogue {
     }
 
     // Activated values to staging[token][channel]; the first row of the sums is the first of `first_channel`.
-    template <class Sums>
+    template <class Sums, class Pairs>
     __device__ static void stage(const Sums &sums, float *staging, const Tile &tile, int first_channel,
-                                 const mj_gate_up_args &args)
+                                 const mj_gate_up_args &args, const Pairs &sorted_pairs)
     {
         const float *alpha = args.alpha + static_cast<int64_t>(tile.expert) * args.alpha_stride;
         float gate_alpha = alpha[0], up_alpha = alpha[args.alpha_stride - 1];
         sums.for_each_sum([&](int token, int row, float first, float second) {
             float weight = 1.0f;
             if constexpr (Config::router_weight_on_input) {
-                weight = token < tile.num_tokens ? args.router_weights[args.sorted_pairs[tile.first_position + token]] : 0.0f;
+                weight = token < tile.num_tokens ? args.router_weights[sorted_pairs[tile.first_position + token]] : 0.0f;
             }
             float *staged = staging + token * Gemm::staging_stride;
             if constexpr (Config::gated) {

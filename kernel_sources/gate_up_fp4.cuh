@@ -35,7 +35,7 @@ template <class Config> struct GateUpFp4 {
             gemm.template multiply<Config::hidden>(memory, shared, args.weights + tile.expert * args.expert_stride_bytes, x,
                                                    tile.row_tile * Gemm::row_blocks, Epilogue::num_row_blocks);
             float *staging = reinterpret_cast<float *>(memory);
-            Epilogue::stage(gemm, staging, tile, tile.row_tile * tile_channels, args);
+            Epilogue::stage(gemm, staging, tile, tile.row_tile * tile_channels, args, args.sorted_pairs);
             __syncthreads();
             Epilogue::template store_codes<tile_channels, Config::num_threads>(staging, tile, tile.row_tile * tile_channels,
                                                                                static_cast<int>(threadIdx.x), args);

@@ -2,6 +2,7 @@
 #pragma once
 #include "gate_up_epilogue.cuh"
 #include "gemm_hopper.cuh"
+#include "zero.cuh"
 
 namespace moejit {
 
@@ -9,11 +10,12 @@ template <class Config> struct GateUpHopper {
     using Gemm = GemmHopper<Config>;
     using Epilogue = GateUpEpilogue<Config, Gemm>;
     static constexpr int reduced = Config::hidden;
-    static constexpr bool weights_first = false; // route is the kernel before
+    static constexpr bool weights_first = false; // what it routes with, or route, is the kernel before
     static constexpr int block_channels = Config::gated ? MJ_BLOCK_ROWS / 2 : MJ_BLOCK_ROWS; // of a packed row block
     static constexpr int row_block_bytes = (Config::hidden + MJ_BLOCK_COLUMNS - 1) / MJ_BLOCK_COLUMNS * MJ_BLOCK_BYTES;
 
     const mj_gate_up_args &args;
+    const Routing<Gemm::can_fold> routing;
 
     __device__ __forceinline__ int num_row_tiles() const { return (Epilogue::num_row_blocks + Gemm::row_blocks - 1) / Gemm::row_blocks; }
     __device__ __forceinline__ int end_row_block() const { return Epilogue::num_row_blocks; }
@@ -26,14 +28,27 @@ template <class Config> struct GateUpHopper {
             args.weights + tile.expert * args.expert_stride_bytes + static_cast<int64_t>(first) * row_block_bytes;
         gemm.template fill<reduced, weights_first>(weights, left < Gemm::row_blocks ? left : Gemm::row_blocks,
                                     static_cast<const uint8_t *>(args.x), tile, [&](int token) {
-                                        int row = args.sorted_pairs[tile.first_position + token] / Config::top_k;
+                                        int row = routing.sorted_pairs[tile.first_position + token] / Config::top_k;
                                         return static_cast<int64_t>(row) * args.x_row_stride * 2;
                                     });
     }
 
+    // By the multiplying warps, which have nothing else to do until weights arrive.
+    __device__ __forceinline__ void begin_multiplying() const
+    {
+        if constexpr (Gemm::can_fold) {
+            if (!routing.expert_offsets.folded) return;
+            int thread = static_cast<int>(threadIdx.x);
+            if (args.zero.output != nullptr) zero_rows<Gemm::consumer_threads>(args.zero, thread);
+            if (blockIdx.x == 0) {
+                publish_routing<Gemm::consumer_threads>(routing, args.expert_offsets, args.sorted_pairs, args.num_local_experts, thread);
+            }
+        }
+    }
+
     template <class Sums> __device__ __forceinline__ void stage(const Sums &sums, float *staging, const Tile &tile, int row_block) const
     {
-        Epilogue::stage(sums, staging, tile, row_block * block_channels, args);
+        Epilogue::stage(sums, staging, tile, row_block * block_channels, args, routing.sorted_pairs);
     }
 
     __device__ __forceinline__ void store(const float *staging, const Tile &tile, int row_block) const
@@ -45,7 +60,7 @@ template <class Config> struct GateUpHopper {
 
 template <class Config> __device__ __forceinline__ void gate_up_hopper(const mj_gate_up_args &args)
 {
-    HopperKernel<Config, GateUpHopper<Config>>::run(GateUpHopper<Config>{args}, args.expert_offsets, args.num_local_experts);
+    HopperKernel<Config, GateUpHopper<Config>>::run(args);
 }
 
 } // namespace moejit

@@ -25,18 +25,19 @@ template <class Config, class Step> struct HopperKernel {
     using Gemm = GemmHopper<Config>;
     using Shared = typename Gemm::Shared;
 
-    __device__ __forceinline__ static void run(const Step &step, const int32_t *expert_offsets, int num_experts)
+    template <class Args> __device__ __forceinline__ static void run(const Args &args)
     {
         extern __shared__ __align__(1024) char memory[];
         auto &shared = *reinterpret_cast<Shared *>(memory + Gemm::ring_bytes);
         Gemm gemm;
         gemm.init(memory, shared);
+        const Step step{args, Gemm::routing(args, shared)};
+        int num_experts = args.num_local_experts;
         if constexpr (!Step::weights_first) begin_after_earlier_grids();
-        count_tiles<Config::block_tokens, Config::num_threads>(shared.first_tile, shared.warp_sums, expert_offsets, num_experts,
-                                                               step.num_row_tiles());
+        route(step, shared, num_experts);
         int num_tiles = shared.first_tile[num_experts];
         auto tile_of = [&](int idx) {
-            return find_tile<Config::block_tokens>(idx, shared.first_tile, expert_offsets, num_experts);
+            return find_tile<Config::block_tokens>(idx, shared.first_tile, step.routing.expert_offsets, num_experts);
         };
         if (Gemm::is_producer()) {
             Gemm::enter_producer();
@@ -46,11 +47,25 @@ template <class Config, class Step> struct HopperKernel {
             if constexpr (Step::weights_first) gemm.finish_fill();
         } else {
             Gemm::enter_consumer();
-            if constexpr (Step::weights_first) begin_after_earlier_grids();
+            step.begin_multiplying();
             for (TileWalk walk; !walk.ends(num_tiles); walk.advance()) {
                 if (walk.tile_idx() < num_tiles) multiply(gemm, shared, tile_of(walk.tile_idx()), step);
             }
         }
+    }
+
+    // Counts the tiles; from ids where they are given.
+    __device__ __forceinline__ static void route(const Step &step, Shared &shared, int num_experts)
+    {
+        if constexpr (Gemm::can_fold) {
+            if (step.routing.expert_offsets.folded) {
+                route_in_block<Config::block_tokens, Config::top_k, Config::num_threads>(
+                    step.args.fold, step.routing, shared.first_tile, shared.warp_sums, num_experts, step.num_row_tiles());
+                return;
+            }
+        }
+        count_tiles<Config::block_tokens, Config::num_threads>(shared.first_tile, shared.warp_sums, step.args.expert_offsets,
+                                                               num_experts, step.num_row_tiles());
     }
 
     __device__ __forceinline__ static void multiply(Gemm &gemm, Shared &shared, const Tile &tile, const Step &step)

@@ -7,12 +7,14 @@
 #include "hopper_ring.cuh"
 #include "ptx_dependency.cuh"
 #include "ptx_mma.cuh"
+#include "route_in_block.cuh"
 #include "scheduler.cuh"
 
 namespace moejit {
 
 template <class Config> struct GemmHopperMma {
     static constexpr int block_tokens = Config::block_tokens, num_threads = Config::num_threads;
+    static constexpr bool can_fold = true; // may route by itself (route_in_block.cuh)
     static constexpr int row_blocks = 1, group_threads = 128, consumer_threads = 128;
     static constexpr int column_blocks = Config::block_k / MJ_BLOCK_COLUMNS; // of a stage
     static constexpr int weight_bytes = column_blocks * MJ_BLOCK_BYTES;
@@ -30,12 +32,13 @@ template <class Config> struct GemmHopperMma {
 
     using Ring = moejit::Ring<Config::num_stages, 1, consumer_threads / 32>;
 
-    // Dynamic shared memory: the ring, then this, then first_tile[num_experts + 1].
+    // Dynamic shared memory: the ring, then this, then first_tile[num_experts + 1], then own expert offsets of a byte each.
     struct Shared {
         float staging[1][chunk_tokens * staging_stride];
         Tile tiles[1];
         typename Ring::Barriers barriers;
         int warp_sums[num_threads / 32];
+        uint8_t own_pairs[MJ_FOLDED_PAIRS];
         int first_tile[1];
     };
 
@@ -44,6 +47,13 @@ template <class Config> struct GemmHopperMma {
     typename Ring::Cursor cursor;
     bool waited; // by the producer warp: for the kernel before
     float sums[token_tiles][4];
+
+    template <class Args> __device__ __forceinline__ static Routing<true> routing(const Args &args, Shared &shared)
+    {
+        bool folded = args.fold.expert_ids != nullptr;
+        uint8_t *own_offsets = reinterpret_cast<uint8_t *>(shared.first_tile + args.num_local_experts + 1);
+        return {{args.expert_offsets, own_offsets, folded}, {args.sorted_pairs, shared.own_pairs, folded}};
+    }
 
     // By the whole CTA; followed by __syncthreads. Rows of tokens that no tile has are read, though nothing is made of them:
     // they are zeros, or what an earlier tile left.

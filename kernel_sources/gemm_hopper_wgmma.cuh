@@ -7,6 +7,7 @@
 #include "hopper_ring.cuh"
 #include "ptx_dependency.cuh"
 #include "ptx_wgmma.cuh"
+#include "route_in_block.cuh"
 #include "scheduler.cuh"
 
 namespace moejit {
@@ -14,6 +15,7 @@ namespace moejit {
 template <class Config> struct GemmHopperWgmma {
     static constexpr int block_rows = Config::block_rows, block_tokens = Config::block_tokens;
     static constexpr int num_stages = Config::num_stages, num_threads = Config::num_threads;
+    static constexpr bool can_fold = false;
     static constexpr int row_blocks = block_rows / MJ_BLOCK_ROWS;            // and warpgroups: one for each packed row block
     static constexpr int column_blocks = Config::block_k / MJ_BLOCK_COLUMNS; // of a stage
     static constexpr int group_threads = 128, consumer_threads = row_blocks * group_threads;
@@ -57,6 +59,11 @@ template <class Config> struct GemmHopperWgmma {
     Ring ring;
     typename Ring::Cursor cursor;
     float sums[block_tokens / 8][4];
+
+    template <class Args> __device__ __forceinline__ static Routing<false> routing(const Args &args, Shared &)
+    {
+        return {{args.expert_offsets, nullptr, false}, {args.sorted_pairs, nullptr, false}};
+    }
 
     // By the whole CTA; followed by __syncthreads.
     __device__ __forceinline__ void init(char *ring_memory, Shared &shared)

@@ -2,7 +2,8 @@
 // runs, and wait here for what it writes. sm_90 and up; nothing elsewhere, where launches are serial.
 //
 // Every kernel of a layer calls both, in this order. So when a kernel starts, the one before the kernel before it has ended,
-// and what that wrote (down: the routing) may be read without waiting.
+// and what that or an older one wrote may be read without waiting: by down the lists of route, which is before gate_up, or the
+// ids of a host's kernel before that.
 #pragma once
 #include "abi.h"
 

@@ -39,18 +39,16 @@ template <int block_tokens> __device__ __forceinline__ int tokens_per_tile(int n
     return ((num_pairs + tiles - 1) / tiles + 7) / 8 * 8;
 }
 
-// first_tile[e] = tiles of the experts before e, for e in [0, num_experts]; shared memory, written by the whole CTA.
-template <int block_tokens, int num_threads>
-__device__ __forceinline__ void count_tiles(int *first_tile, int *warp_sums, const int32_t *expert_offsets, int num_experts,
-                                            int num_row_tiles)
+// store(e, what value() gives for the experts before e, added up) for e in [0, num_experts], by the whole CTA. store(e) may
+// overwrite what value(e) reads.
+template <int num_threads, class Value, class Store>
+__device__ __forceinline__ void scan_experts(int *warp_sums, int num_experts, Value value, Store store)
 {
     int per_thread = (num_experts + num_threads - 1) / num_threads, lane = threadIdx.x % 32, warp = threadIdx.x / 32;
     int begin = static_cast<int>(threadIdx.x) * per_thread;
     int end = begin + per_thread < num_experts ? begin + per_thread : num_experts;
     int sum = 0;
-    for (int e = begin; e < end; e++) {
-        sum += token_tiles<block_tokens>(expert_offsets[e + 1] - expert_offsets[e]) * num_row_tiles;
-    }
+    for (int e = begin; e < end; e++) sum += value(e);
     int running = sum;
     for (int distance = 1; distance < 32; distance *= 2) {
         int below = __shfl_up_sync(0xffffffffu, running, distance);
@@ -61,15 +59,27 @@ __device__ __forceinline__ void count_tiles(int *first_tile, int *warp_sums, con
     int before = running - sum;
     for (int w = 0; w < warp; w++) before += warp_sums[w];
     for (int e = begin; e < end; e++) {
-        first_tile[e] = before;
-        before += token_tiles<block_tokens>(expert_offsets[e + 1] - expert_offsets[e]) * num_row_tiles;
+        int next = before + value(e);
+        store(e, before);
+        before = next;
     }
-    if (begin < num_experts && end == num_experts) first_tile[num_experts] = before;
+    if (begin < num_experts && end == num_experts) store(num_experts, before);
     __syncthreads();
 }
 
-template <int block_tokens>
-__device__ __forceinline__ Tile find_tile(int tile_idx, const int *first_tile, const int32_t *expert_offsets, int num_experts)
+// first_tile[e] = tiles of the experts before e, for e in [0, num_experts]; shared memory, written by the whole CTA.
+template <int block_tokens, int num_threads>
+__device__ __forceinline__ void count_tiles(int *first_tile, int *warp_sums, const int32_t *expert_offsets, int num_experts,
+                                            int num_row_tiles)
+{
+    scan_experts<num_threads>(
+        warp_sums, num_experts,
+        [&](int e) { return token_tiles<block_tokens>(expert_offsets[e + 1] - expert_offsets[e]) * num_row_tiles; },
+        [&](int e, int before) { first_tile[e] = before; });
+}
+
+template <int block_tokens, class Offsets>
+__device__ __forceinline__ Tile find_tile(int tile_idx, const int *first_tile, const Offsets &expert_offsets, int num_experts)
 {
     int low = 0, high = num_experts; // the last e with first_tile[e] <= tile_idx
     while (high - low > 1) {

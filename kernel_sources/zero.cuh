@@ -1,18 +1,26 @@
-// zero: the live rows of the output. Launched only where the number of live tokens is on the device.
+// zero: the live rows of the output.
 #pragma once
 #include "live_tokens.cuh"
+#include "ptx_dependency.cuh"
 
 namespace moejit {
 
+// By `num_threads` threads of each CTA: pieces of a row of 16 bytes a thread.
+template <int num_threads> __device__ __forceinline__ void zero_rows(const mj_zero_args &args, int thread)
+{
+    int chunks = args.row_bytes / 16, pieces = (chunks + num_threads - 1) / num_threads;
+    int count = live_token_count(args.live_tokens, args.num_tokens) * pieces;
+    for (int i = static_cast<int>(blockIdx.x); i < count; i += static_cast<int>(gridDim.x)) {
+        int row = i / pieces, chunk = i % pieces * num_threads + thread;
+        char *to = static_cast<char *>(args.output) + row * args.row_stride_bytes;
+        if (chunk < chunks) reinterpret_cast<uint4 *>(to)[chunk] = make_uint4(0, 0, 0, 0);
+    }
+}
+
 template <class Config> __device__ __forceinline__ void zero(const mj_zero_args &args)
 {
-    int rows = live_token_count(args.live_tokens, args.num_tokens);
-    int64_t chunks = args.row_bytes / 16;
-    for (int64_t i = blockIdx.x * static_cast<int64_t>(Config::num_threads) + threadIdx.x; i < rows * chunks;
-         i += gridDim.x * static_cast<int64_t>(Config::num_threads)) {
-        char *row = static_cast<char *>(args.output) + i / chunks * args.row_stride_bytes;
-        reinterpret_cast<uint4 *>(row)[i % chunks] = make_uint4(0, 0, 0, 0);
-    }
+    begin_after_earlier_grids();
+    zero_rows<Config::num_threads>(args, static_cast<int>(threadIdx.x));
 }
 
 } // namespace moejit

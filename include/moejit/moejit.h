@@ -417,6 +417,7 @@ typedef struct moejit_executor_options {
     struct CUstream_st *auxiliary_stream; // NULL: the executor makes its own
     int32_t single_stream;                // zero the output on the main stream: no auxiliary stream, no events
     int32_t serial_launches;              // no programmatic dependent launch, which sm_90 and later have
+    int32_t separate_route;               // route and zero by launches of their own even where pairs are few
 } moejit_executor_options;
 
 MOEJIT_API void moejit_executor_options_init(moejit_executor_options *options);

@@ -59,6 +59,12 @@ int mj_decision_values(const struct mj_problem *problem, moejit_family family, i
     return num;
 }
 
+bool mj_decision_can_fold(const struct mj_problem *problem, const struct mj_decision *decision, int num_tokens) {
+    return (long long)num_tokens * problem->layer.top_k <= MJ_FOLDED_PAIRS &&
+           mj_tile_uses_mma(&mj_tiles[decision->value[MJ_CHOICE_GATE_UP_TILE]]) &&
+           mj_tile_uses_mma(&mj_tiles[decision->value[MJ_CHOICE_DOWN_TILE]]);
+}
+
 bool mj_decision_equal(const struct mj_decision *a, const struct mj_decision *b) {
     return memcmp(a->value, b->value, sizeof(a->value)) == 0;
 }

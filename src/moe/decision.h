@@ -38,6 +38,9 @@ struct mj_decision mj_decision_untuned(const struct mj_problem *problem, moejit_
 int mj_decision_values(const struct mj_problem *problem, moejit_family family, int forced_tile, enum mj_choice choice,
                        int values[MJ_MAX_VALUES]);
 
+// Whether gate_up and down may route by themselves, gate_up zeroing the output: few pairs, and tiles that can.
+bool mj_decision_can_fold(const struct mj_problem *problem, const struct mj_decision *decision, int num_tokens);
+
 bool mj_decision_equal(const struct mj_decision *a, const struct mj_decision *b);
 
 // "gate_up=64x8x64 down=64x16x64 zeroing=auxiliary"

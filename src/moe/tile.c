@@ -109,7 +109,7 @@ static int portable_shared_bytes(const struct mj_tile *tile) {
 static int hopper_mma_shared_bytes(const struct mj_tile *tile) {
     int weights = tile->block_k / MJ_BLOCK_COLUMNS * MJ_BLOCK_BYTES;
     int stage = weights + tile->block_tokens * (tile->block_k * 2 + 16);
-    return tile->num_stages * (stage + HOPPER_BARRIER_BYTES) + HOPPER_GROUP_BYTES(tile->block_tokens);
+    return tile->num_stages * (stage + HOPPER_BARRIER_BYTES) + HOPPER_GROUP_BYTES(tile->block_tokens) + MJ_FOLDED_PAIRS;
 }
 
 static int hopper_wgmma_shared_bytes(const struct mj_tile *tile) {
@@ -141,7 +141,8 @@ static int own_shared_bytes(const struct mj_tile *tile) {
 }
 
 int mj_tile_shared_bytes(const struct mj_tile *tile, int num_local_experts) {
-    return own_shared_bytes(tile) + tile->num_threads / 32 * 4 + (num_local_experts + 1) * 4;
+    int expert = mj_tile_uses_mma(tile) ? 5 : 4; // its first tile, and its first pair where gate_up and down route
+    return own_shared_bytes(tile) + tile->num_threads / 32 * 4 + (num_local_experts + 1) * expert;
 }
 
 long long mj_tile_max_count(const struct mj_tile *tile, const struct mj_problem *problem, int num_tokens,

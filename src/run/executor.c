@@ -30,6 +30,7 @@ static moejit_status create(struct moejit_executor *executor, const moejit_execu
     if (status != MOEJIT_STATUS_OK) return status;
     executor->single_stream = options.single_stream != 0;
     executor->overlaps_launches = context->arch->capability >= 90 && options.serial_launches == 0;
+    executor->routes_apart = options.separate_route != 0;
     executor->auxiliary = options.auxiliary_stream;
     if (executor->single_stream && executor->auxiliary != NULL) {
         return mj_error_set(&context->error, MOEJIT_STATUS_INVALID_ARGUMENT,

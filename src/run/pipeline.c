@@ -1,4 +1,4 @@
-// The launches of one layer: route, quantize, zero, gate_up, down, combine.
+// The launches of one layer: route, quantize, zero, gate_up, down, combine; of few pairs quantize, gate_up, down, combine.
 #include <stdlib.h>
 #include <string.h>
 
@@ -14,6 +14,7 @@ struct call { // one layer in flight
     moejit_forward_args args;
     unsigned char *workspace;
     struct mj_decision decision; // for that many tokens
+    bool folded;                 // gate_up and down route by themselves, and gate_up zeroes
     CUstream stream;
 };
 
@@ -89,6 +90,39 @@ static CUresult run_quantize(const struct call *call) {
     return launch_elements(call, kernel, (long long)args.num_tokens * (layer->hidden / 16), call->stream, &args);
 }
 
+static bool needs_zeroing(const struct call *call) {
+    return call->plan->problem.sum == MJ_SUM_ATOMIC && call->args.output_mode == MOEJIT_OUTPUT_OVERWRITE;
+}
+
+static size_t output_row_bytes(const struct call *call) {
+    return (size_t)call->args.output.columns * mj_dtype_bytes(call->args.output.dtype);
+}
+
+static struct mj_zero_args zero_args(const struct call *call) {
+    const moejit_tensor *output = &call->args.output;
+    return (struct mj_zero_args){
+        .output = output->data,
+        .live_tokens = call->args.live_tokens,
+        .row_stride_bytes = output->row_stride * (int64_t)mj_dtype_bytes(output->dtype),
+        .row_bytes = (int32_t)output_row_bytes(call),
+        .num_tokens = call->args.num_tokens,
+    };
+}
+
+static void count_zeroed(const struct call *call) {
+    call->executor->bytes_zeroed += (size_t)call->args.num_tokens * output_row_bytes(call);
+}
+
+static struct mj_fold_args fold_args(const struct call *call) {
+    if (!call->folded) return (struct mj_fold_args){0};
+    return (struct mj_fold_args){
+        .expert_ids = call->args.expert_ids,
+        .live_tokens = call->args.live_tokens,
+        .num_tokens = call->args.num_tokens,
+        .local_expert_offset = call->plan->problem.layer.local_expert_offset,
+    };
+}
+
 static CUresult run_gate_up(const struct call *call) {
     const struct mj_problem *problem = &call->plan->problem;
     const moejit_layer *layer = &problem->layer;
@@ -105,6 +139,7 @@ static CUresult run_gate_up(const struct call *call) {
         .sorted_pairs = sorted_pairs(call),
         .intermediate = call->workspace + call->plan->workspace.intermediate,
         .intermediate_scales = call->workspace + call->plan->workspace.intermediate_scales,
+        .fold = fold_args(call),
         .x_row_stride = quantised ? layer->hidden : call->args.x.row_stride,
         .expert_stride_bytes = (int64_t)call->weights->layout.gate_up_expert,
         .num_local_experts = layer->num_local_experts,
@@ -114,6 +149,10 @@ static CUresult run_gate_up(const struct call *call) {
         .activation_beta = layer->activation_beta,
         .activation_limit = layer->activation_limit,
     };
+    if (call->folded && needs_zeroing(call)) {
+        args.zero = zero_args(call);
+        count_zeroed(call);
+    }
     int tile = call->decision.value[MJ_CHOICE_GATE_UP_TILE];
     const struct mj_loaded_kernel *kernel = mj_plan_find(call->plan, mj_kernel_gate_up(&mj_tiles[tile]), tile);
     long long tiles = mj_tile_max_count(&mj_tiles[tile], problem, call->args.num_tokens, problem->gate_up_rows);
@@ -123,28 +162,17 @@ static CUresult run_gate_up(const struct call *call) {
 // The live rows of the output; which are known on the host, unless live_tokens says so on the device.
 static CUresult run_zero(const struct call *call, CUstream stream) {
     const moejit_tensor *output = &call->args.output;
-    size_t element = mj_dtype_bytes(output->dtype), row = (size_t)output->columns * element;
-    size_t rows = (size_t)call->args.num_tokens;
-    call->executor->bytes_zeroed += rows * row;
+    struct mj_zero_args args = zero_args(call);
+    size_t row = output_row_bytes(call), rows = (size_t)call->args.num_tokens;
+    count_zeroed(call);
     if (call->args.live_tokens != NULL) {
-        struct mj_zero_args args = {
-            .output = output->data,
-            .live_tokens = call->args.live_tokens,
-            .row_stride_bytes = output->row_stride * (int64_t)element,
-            .row_bytes = (int32_t)row,
-            .num_tokens = call->args.num_tokens,
-        };
         const struct mj_loaded_kernel *kernel = mj_plan_find(call->plan, MJ_KERNEL_ZERO, -1);
         return launch_elements(call, kernel, (long long)(rows * row / 16), stream, &args);
     }
     call->executor->launches++;
     CUdeviceptr data = (CUdeviceptr)output->data;
     if (output->row_stride == output->columns) return call->driver->cuMemsetD8Async(data, 0, rows * row, stream);
-    return call->driver->cuMemsetD2D8Async(data, (size_t)output->row_stride * element, 0, row, rows, stream);
-}
-
-static bool needs_zeroing(const struct call *call) {
-    return call->plan->problem.sum == MJ_SUM_ATOMIC && call->args.output_mode == MOEJIT_OUTPUT_OVERWRITE;
+    return call->driver->cuMemsetD2D8Async(data, (size_t)args.row_stride_bytes, 0, row, rows, stream);
 }
 
 static CUresult run_combine(const struct call *call, const struct mj_down_args *down) {
@@ -185,6 +213,7 @@ static CUresult run_down(const struct call *call) {
         .router_weights = layer->router_weight_on_input ? NULL : call->args.router_weights,
         .expert_offsets = expert_offsets(call),
         .sorted_pairs = sorted_pairs(call),
+        .fold = fold_args(call),
         .output = call->args.output.data,
         .partials = (float *)(void *)(call->workspace + call->plan->workspace.partials),
         .output_row_stride = call->args.output.row_stride,
@@ -204,6 +233,17 @@ static CUresult run_down(const struct call *call) {
         if (result == CUDA_SUCCESS && ordered) result = run_combine(call, &args);
     }
     return result;
+}
+
+static bool folds(const struct call *call) {
+    return !call->executor->routes_apart &&
+           mj_decision_can_fold(&call->plan->problem, &call->decision, call->args.num_tokens);
+}
+
+static CUresult run_folded_layer(const struct call *call) {
+    CUresult result = run_quantize(call);
+    if (result == CUDA_SUCCESS) result = run_gate_up(call);
+    return result == CUDA_SUCCESS ? run_down(call) : result;
 }
 
 // Zeroing beside route and gate_up, or before them. Once the auxiliary stream has been forked off it is always joined
@@ -237,7 +277,7 @@ static CUresult run_down_step(const struct call *call) {
 }
 
 static CUresult run_forward(const struct call *call) {
-    CUresult result = run_layer(call);
+    CUresult result = call->folded ? run_folded_layer(call) : run_layer(call);
     if (result == CUDA_SUCCESS) call->executor->forwards++;
     return result;
 }
@@ -283,7 +323,9 @@ moejit_status moejit_forward(const moejit_plan *plan, const moejit_weights *weig
                              moejit_executor *executor, struct CUstream_st *stream) {
     struct call call;
     moejit_status status = begin(&call, plan, weights, true, args, executor, stream);
-    return status == MOEJIT_STATUS_OK ? run(&call, "launching forward", run_forward) : status;
+    if (status != MOEJIT_STATUS_OK) return status;
+    call.folded = call.args.num_tokens > 0 && folds(&call);
+    return run(&call, "launching forward", run_forward);
 }
 
 moejit_status moejit_route(const moejit_plan *plan, const moejit_forward_args *args, moejit_executor *executor,
