@@ -10,6 +10,7 @@ template <int num_threads> __device__ __forceinline__ void zero_rows(const mj_ze
 {
     int chunks = args.row_bytes / 16, pieces = (chunks + num_threads - 1) / num_threads;
     int count = live_token_count(args.live_tokens, args.num_tokens) * pieces;
+#pragma unroll 1
     for (int i = static_cast<int>(blockIdx.x); i < count; i += static_cast<int>(gridDim.x)) {
         int row = i / pieces, chunk = i % pieces * num_threads + thread;
         char *to = static_cast<char *>(args.output) + row * args.row_stride_bytes;

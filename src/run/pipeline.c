@@ -1,4 +1,5 @@
-// The launches of one layer: route, quantize, zero, gate_up, down, combine; of few pairs quantize, gate_up, down, combine.
+// The launches of one layer: route, quantize, zero, gate_up, down, combine; of few pairs quantize, gate_up, down,
+// combine.
 #include <stdlib.h>
 #include <string.h>
 

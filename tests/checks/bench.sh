@@ -19,8 +19,8 @@ expect 0 '^ +2 +32768 ' "${bench[@]}" --zeroing --tokens 2
 expect 0 '"max_num_tokens": 4096, ' "${bench[@]}" --zeroing --tokens 2 --json
 expect 0 '^ +2  auxiliary stream, fork and join +[0-9.]+ +[0-9.]+$' "${bench[@]}" --overlap --tokens 2
 expect 0 '"zeroing": "in_stream", "eager_us": ' "${bench[@]}" --overlap --tokens 2 --json
-expect 0 '^ +2 atomic +4 +[0-9.]+ ' "${bench[@]}" --host --tokens 2
-expect 0 '"sum": "deterministic", "tokens": 2, "launches": 4, ' "${bench[@]}" --host --tokens 2 --sum deterministic --json
+expect 0 '^ +2 atomic +2 +[0-9.]+ ' "${bench[@]}" --host --tokens 2
+expect 0 '"sum": "deterministic", "tokens": 2, "launches": 3, ' "${bench[@]}" --host --tokens 2 --sum deterministic --json
 expect 0 '^layer: H 256, .* hopper family, batch-invariant sum' "${bench[@]}" --eager --no-ceilings --sum batch-invariant --tokens 1
 expect 0 'no compute ceiling: .*none\.so' "${bench[@]}" --ceilings --cublas-library "$folder/none.so"
 expect 2 '--tokens is "0", needs a whole number from 1' "${bench[@]}" --tokens 4,0

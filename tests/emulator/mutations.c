@@ -30,23 +30,30 @@ struct scenario {
     int hidden, intermediate, num_tokens;
     moejit_sum sum;
     const char *only; // this kernel, and no calls
+    bool folded;      // gate_up and down route
+    bool in_stream;   // zeroing there, of the rows that are live
+    int times;        // forwards that follow each other with no copy between them
 };
 
-// One more step than a ring has stages, so that a stage is filled again and the epilogue meets one just read; the last
-// has more pairs than route takes at once.
+// One more step than a ring has stages, so that a stage is filled again and the epilogue meets one just read. "folded" has
+// as many pairs that all warps of a CTA route, "long" more than route takes at once.
 static const struct scenario scenarios[] = {
-    {"portable", "64x16x64", MOEJIT_FAMILY_PORTABLE, 448, 448, 24, MOEJIT_SUM_DEFAULT, NULL},
-    {"ordered", "64x32x64", MOEJIT_FAMILY_PORTABLE, 384, 384, 24, MOEJIT_SUM_DETERMINISTIC, NULL},
-    {"hopper", "hopper_64x16x256", MOEJIT_FAMILY_HOPPER, 448, 352, 24, MOEJIT_SUM_DEFAULT, NULL},
-    {"long", "128x128x64", MOEJIT_FAMILY_PORTABLE, 16, 16, 1100, MOEJIT_SUM_DEFAULT, "moejit_route"},
+    {"portable", "64x16x64", MOEJIT_FAMILY_PORTABLE, 448, 448, 24, MOEJIT_SUM_DEFAULT, NULL, false, false, 1},
+    {"ordered", "64x32x64", MOEJIT_FAMILY_PORTABLE, 384, 384, 24, MOEJIT_SUM_DETERMINISTIC, NULL, false, false, 1},
+    {"hopper", "hopper_64x16x256", MOEJIT_FAMILY_HOPPER, 448, 352, 24, MOEJIT_SUM_DEFAULT, NULL, false, false, 1},
+    {"folded", "hopper_64x8x256", MOEJIT_FAMILY_HOPPER, 64, 32, 70, MOEJIT_SUM_DEFAULT, NULL, true, false, 2},
+    {"live", "64x8x64", MOEJIT_FAMILY_PORTABLE, 128, 64, 40, MOEJIT_SUM_DEFAULT, "moejit_zero", false, true, 2},
+    {"long", "128x128x64", MOEJIT_FAMILY_PORTABLE, 16, 16, 1100, MOEJIT_SUM_DEFAULT, "moejit_route", false, false, 1},
 };
 #define NUM_SCENARIOS (sizeof(scenarios) / sizeof(scenarios[0]))
 
 static const char *const entries[] = {"cuEventRecord",    "cuStreamWaitEvent", "cuLaunchKernel",
                                       "cuLaunchKernelEx", "cuMemsetD8Async",   "cuMemsetD2D8Async"};
 // No line of PTX holds two of them.
-static const char *const patterns[] = {"bar.sync", "barrier.sync", "barrier.cta", "mbarrier.",    "fence.",
-                                       "membar.",  "wait_group",   "wait_all",    "commit_group", "griddepcontrol."};
+static const char *const patterns[] = {"bar.sync",     "barrier.sync",    "barrier.cta", "mbarrier.",
+                                       "fence.",       "membar.",         "wait_group",  "wait_all",
+                                       "commit_group", "griddepcontrol.", "st.global.v4"};
+#define ZEROING "st.global.v4" // is no call where gate_up zeroes
 #define COUNT(list) (sizeof(list) / sizeof((list)[0]))
 
 // kernel NULL: the n-th call of entry `what`; else the n-th line that holds `what`.
@@ -116,7 +123,16 @@ static moejit_status create(struct rig *rig, struct gpu *gpu, const struct scena
     if (mj_problem_create(&problem, &layer, &error) != MOEJIT_STATUS_OK) return MOEJIT_STATUS_INTERNAL;
     if (!layer_data_create(&data, &problem, scenario->num_tokens, ROUTING_SKEWED, false, 0))
         return MOEJIT_STATUS_INTERNAL;
-    return rig_create_planned(rig, gpu, &layer, &data, &options);
+    moejit_status status = rig_create_planned(rig, gpu, &layer, &data, &options);
+    moejit_executor_options executor;
+    moejit_executor_options_init(&executor);
+    executor.separate_route = !scenario->folded;
+    executor.single_stream = scenario->in_stream;
+    if (status == MOEJIT_STATUS_OK && scenario->in_stream) {
+        int32_t live = scenario->num_tokens;
+        rig->args.live_tokens = rig->memory[rig->num_memory++] = gpu_upload(gpu, &live, sizeof(live));
+    }
+    return status == MOEJIT_STATUS_OK ? rig_change_executor(rig, &executor) : status;
 }
 
 struct outcome {
@@ -141,28 +157,31 @@ static bool turn(struct rig *rig, moejit_forward_args *args) {
 }
 
 // A host program's stream, with one wait at the end: it clears the output, has a forward into it, copies that, has
-// another call's forward into it, copies that.
-static bool enqueue(struct rig *rig, const moejit_forward_args *other, void *const *copies, size_t bytes, int rounds) {
+// another call's forward into it, copies that. `times` forwards before each copy, which give what one gives.
+static bool enqueue(struct rig *rig, const moejit_forward_args *other, void *const *copies, size_t bytes, int rounds,
+                    int times) {
     struct gpu *gpu = rig->gpu;
     CUdeviceptr output = (CUdeviceptr)rig->args.output.data;
     bool good = gpu->cuMemsetD32Async(output, 0x7fc00000, bytes / 4, rig->stream) == CUDA_SUCCESS;
     for (int i = 0; i < 2 * rounds && good; i++) {
         const moejit_forward_args *args = i % 2 == 0 ? &rig->args : other;
         CUdeviceptr copy = (CUdeviceptr)copies[i % 2];
-        good = moejit_forward(rig->plan, rig->weights, args, rig->executor, rig->stream) == MOEJIT_STATUS_OK &&
-               gpu->cuMemcpyDtoDAsync(copy, output, bytes, rig->stream) == CUDA_SUCCESS;
+        for (int t = 0; t < times && good; t++) {
+            good = moejit_forward(rig->plan, rig->weights, args, rig->executor, rig->stream) == MOEJIT_STATUS_OK;
+        }
+        good = good && gpu->cuMemcpyDtoDAsync(copy, output, bytes, rig->stream) == CUDA_SUCCESS;
     }
     return gpu->cuStreamSynchronize(rig->stream) == CUDA_SUCCESS && good;
 }
 
 // output: NULL, or both.
-static bool run_forwards(struct rig *rig, int rounds, float *output) {
+static bool run_forwards(const struct scenario *scenario, struct rig *rig, int rounds, float *output) {
     struct gpu *gpu = rig->gpu;
     size_t bytes = (size_t)rig->data.num_tokens * (size_t)rig->data.problem.layer.hidden * sizeof(float);
     void *copies[NUM_OUTPUTS] = {gpu_upload(gpu, NULL, bytes), gpu_upload(gpu, NULL, bytes)};
     moejit_forward_args other;
-    bool good =
-        turn(rig, &other) && copies[0] != NULL && copies[1] != NULL && enqueue(rig, &other, copies, bytes, rounds);
+    bool good = turn(rig, &other) && copies[0] != NULL && copies[1] != NULL &&
+                enqueue(rig, &other, copies, bytes, rounds, scenario->times);
     for (int i = 0; i < NUM_OUTPUTS && good && output != NULL; i++) {
         good = gpu_download(gpu, output + (size_t)i * bytes / sizeof(float), copies[i], bytes);
     }
@@ -187,7 +206,7 @@ static void run(const struct scenario *scenario, const struct mutation *mutation
     outcome->ran = made && (mutation == NULL || mutation->kernel == NULL || emulator.dropped() == 1);
     if (mutation != NULL && mutation->kernel == NULL) emulator.skip_at(mutation->what, mutation->n);
     if (made) {
-        outcome->clean = run_forwards(&rig, rounds, outcome->output);
+        outcome->clean = run_forwards(scenario, &rig, rounds, outcome->output);
         outcome->trace = emulator.trace_hash();
         if (mutation != NULL && mutation->kernel == NULL) outcome->ran = emulator.failures() == 1;
         emulator.skip_at(NULL, 0);
@@ -224,13 +243,20 @@ static unsigned count_lines(const char *ptx, const char *kernel, const char *pat
     return count;
 }
 
+static bool is_launched(const struct scenario *scenario, const char *kernel) {
+    if (strcmp(kernel, "moejit_route") == 0) return !scenario->folded;
+    return strcmp(kernel, "moejit_zero") != 0 || scenario->in_stream; // elsewhere a memset or gate_up zeroes
+}
+
 static bool list_kernels(const struct scenario *scenario, const moejit_plan *plan, take_fn take, void *user) {
     for (int i = 0; i < moejit_plan_num_kernels(plan); i++) {
         moejit_kernel_info info = {.struct_size = sizeof(info)};
         if (moejit_plan_kernel(plan, i, &info) != MOEJIT_STATUS_OK) return false;
         if (strcmp(info.symbol, "moejit_pack") == 0) continue; // runs before, alone
         if (scenario->only != NULL && strcmp(info.symbol, scenario->only) != 0) continue;
+        if (!is_launched(scenario, info.symbol)) continue;
         for (size_t p = 0; p < COUNT(patterns); p++) {
+            if (strcmp(patterns[p], ZEROING) == 0 && !scenario->folded) continue;
             struct mutation mutation = {info.symbol, patterns[p], count_lines(info.ptx, info.symbol, patterns[p])};
             if (mutation.n > 0 && !take(user, scenario, &mutation)) return false;
         }
@@ -264,7 +290,7 @@ static bool list(const struct scenario *scenario, take_fn take, void *user) {
     bool good = create(&rig, &emulator.gpu, scenario) == MOEJIT_STATUS_OK;
     uint64_t before[COUNT(entries)];
     for (size_t i = 0; i < COUNT(entries); i++) before[i] = emulator.calls(entries[i]);
-    good = good && run_forwards(&rig, 1, NULL);
+    good = good && run_forwards(scenario, &rig, 1, NULL);
     for (size_t i = 0; i < COUNT(entries) && good && scenario->only == NULL; i++) {
         struct mutation mutation = {NULL, entries[i], emulator.calls(entries[i]) - before[i]};
         if (mutation.n > 0) good = take(user, scenario, &mutation);

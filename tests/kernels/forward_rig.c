@@ -97,6 +97,11 @@ moejit_status rig_create_planned(struct rig *rig, struct gpu *gpu, const moejit_
     return rig->args.workspace != NULL ? MOEJIT_STATUS_OK : MOEJIT_STATUS_INTERNAL;
 }
 
+moejit_status rig_change_executor(struct rig *rig, const moejit_executor_options *options) {
+    moejit_executor_destroy(rig->executor);
+    return moejit_executor_create(rig->context, options, &rig->executor);
+}
+
 void rig_destroy(struct rig *rig) {
     moejit_executor_destroy(rig->executor);
     moejit_plan_destroy(rig->plan);

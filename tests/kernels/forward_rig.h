@@ -28,6 +28,8 @@ moejit_status rig_create(struct rig *rig, struct gpu *gpu, const moejit_layer *l
 // The same with plan options of the caller's, whose max_num_tokens is set here.
 moejit_status rig_create_planned(struct rig *rig, struct gpu *gpu, const moejit_layer *layer,
                                  const struct layer_data *data, const moejit_plan_options *plan_options);
+// Another executor in place of the one with default options.
+moejit_status rig_change_executor(struct rig *rig, const moejit_executor_options *options);
 void rig_destroy(struct rig *rig);
 moejit_status rig_forward(struct rig *rig); // and waits
 // The output's rows, f32 [tokens, H].

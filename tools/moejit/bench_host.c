@@ -179,8 +179,9 @@ static bool measure(struct bench *bench, struct bench_call *call, const struct b
     figures->launches = launches_of_forward(bench, call);
     figures->kernels = moejit_plan_num_kernels(call->plan);
     if (figures->launches < 0) return false;
-    struct driver_calls driver = {.launches = figures->launches,
-                                  .fork = moejit_plan_sum(call->plan) == MOEJIT_SUM_ATOMIC};
+    // With few pairs gate_up zeroes and nothing is forked off; else zero, route, gate_up and down are four.
+    bool fork = moejit_plan_sum(call->plan) == MOEJIT_SUM_ATOMIC && figures->launches >= 4;
+    struct driver_calls driver = {.launches = figures->launches, .fork = fork};
     return time_host(bench, call_forward, call, &figures->forward_us) &&
            time_single_stream(bench, call, &figures->single_stream_us) &&
            time_driver(bench, &driver, &figures->driver_us) && time_replay(bench, call, &figures->replay_us) &&

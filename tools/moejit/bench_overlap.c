@@ -6,15 +6,17 @@
 // One row of the table a variant: what an executor and a call can choose today.
 static const struct variant {
     const char *key, *what;
-    bool single_stream, serial_launches;
+    bool single_stream, serial_launches, separate_route;
     moejit_output_mode mode;
 } variants[] = {
-    {"none", "none (ASSUME_ZERO)", true, false, MOEJIT_OUTPUT_ASSUME_ZERO},
-    {"auxiliary", "auxiliary stream, fork and join", false, false, MOEJIT_OUTPUT_OVERWRITE},
-    {"in_stream", "same stream, before route", true, false, MOEJIT_OUTPUT_OVERWRITE},
-    {"none_serial", "none, serial launches", true, true, MOEJIT_OUTPUT_ASSUME_ZERO},
-    {"auxiliary_serial", "auxiliary stream, serial launches", false, true, MOEJIT_OUTPUT_OVERWRITE},
-    {"in_stream_serial", "same stream, serial launches", true, true, MOEJIT_OUTPUT_OVERWRITE},
+    {"default", "as forward does by itself", false, false, false, MOEJIT_OUTPUT_OVERWRITE},
+    {"none", "none (ASSUME_ZERO)", true, false, true, MOEJIT_OUTPUT_ASSUME_ZERO},
+    {"auxiliary", "auxiliary stream, fork and join", false, false, true, MOEJIT_OUTPUT_OVERWRITE},
+    {"in_stream", "same stream, before route", true, false, true, MOEJIT_OUTPUT_OVERWRITE},
+    {"default_serial", "by itself, serial launches", false, true, false, MOEJIT_OUTPUT_OVERWRITE},
+    {"none_serial", "none, serial launches", true, true, true, MOEJIT_OUTPUT_ASSUME_ZERO},
+    {"auxiliary_serial", "auxiliary stream, serial launches", false, true, true, MOEJIT_OUTPUT_OVERWRITE},
+    {"in_stream_serial", "same stream, serial launches", true, true, true, MOEJIT_OUTPUT_OVERWRITE},
 };
 #define NUM_VARIANTS ((int)(sizeof(variants) / sizeof(variants[0])))
 
@@ -24,6 +26,7 @@ static moejit_executor *make_executor(struct bench *bench, const struct variant 
     moejit_executor_options_init(&options);
     options.single_stream = variant->single_stream;
     options.serial_launches = variant->serial_launches;
+    options.separate_route = variant->separate_route;
     if (moejit_executor_create(bench->context, &options, &executor) != MOEJIT_STATUS_OK)
         bench_fail("overlap", moejit_context_error(bench->context));
     return executor;

@@ -12,7 +12,7 @@ void layer_case_init(struct layer_case *what) {
     memset(what, 0, sizeof(*what));
     what->layer = layer;
     what->num_tokens = num_tokens;
-    what->live_tokens = -1;
+    what->live_tokens = LAYER_ALL_LIVE;
     what->extra_rows = 1;
 }
 
@@ -76,6 +76,7 @@ static bool check_zeroed(struct layer_state *state, uint64_t forwards) {
     uint64_t row = (uint64_t)state->what->layer.hidden * state->element;
     uint64_t want = zeroes ? forwards * (uint64_t)state->what->num_tokens * row : 0;
     state->result->bytes_zeroed = forwards > 0 ? counters.bytes_zeroed / forwards : 0;
+    state->result->launches = forwards > 0 ? (int)(counters.launches / forwards) : 0;
     if (counters.bytes_zeroed == want) return true;
     return layer_state_fail(state, "%llu bytes were zeroed, needs %llu", (unsigned long long)counters.bytes_zeroed,
                             (unsigned long long)want);
@@ -145,12 +146,17 @@ static bool run(struct layer_state *state) {
     return state->gpu->emulated || state->what->output_mode != MOEJIT_OUTPUT_OVERWRITE || time_forward(state);
 }
 
+static int live_rows(const struct layer_case *what) {
+    if (what->live_tokens == LAYER_ALL_LIVE || what->live_tokens > what->num_tokens) return what->num_tokens;
+    return what->live_tokens > 0 ? what->live_tokens : 0;
+}
+
 void layer_run_data(struct gpu *gpu, moejit_context *context, const struct layer_case *what,
                     const struct layer_data *data, struct layer_result *result) {
     struct layer_state state = {.gpu = gpu, .context = context, .what = what, .data = data, .result = result};
     memset(result, 0, sizeof(*result));
     result->good = true;
-    state.live = what->live_tokens >= 0 && what->live_tokens < what->num_tokens ? what->live_tokens : what->num_tokens;
+    state.live = live_rows(what);
     run(&state);
     layer_state_destroy(&state);
     moejit_context_counters counters = {.struct_size = sizeof(counters)};

@@ -6,6 +6,8 @@
 #include "layer_data.h"
 #include "moe/accuracy.h"
 
+#define LAYER_ALL_LIVE (-1)
+
 struct layer_case {
     moejit_layer layer;
     int num_tokens;
@@ -18,8 +20,8 @@ struct layer_case {
     moejit_output_mode output_mode;
     int extra_rows;   // rows of the output past num_tokens, which must stay as they are
     int extra_stride; // elements past hidden in each row of x and output, likewise
-    int live_tokens;  // -1: none
-    bool single_stream, graph;
+    int live_tokens;  // LAYER_ALL_LIVE: none is given
+    bool single_stream, serial_launches, separate_route, graph;
     size_t partials_cap_bytes;
     int max_checked_rows; // against the reference; 0: all
     // Packs the weights from where they are; NULL: the data's are uploaded whole. False, with a sentence in `why`.
@@ -38,6 +40,7 @@ struct layer_result {
     long long h_checked;
     double forward_us; // median of a few, by events
     uint64_t bytes_zeroed;
+    int launches; // of the first forward
     uint64_t output_digest; // FNV-1a of the output's bytes
     int num_kernels;
     uint64_t compiles, cache_hits;

@@ -119,6 +119,8 @@ static bool make_objects(struct layer_state *state) {
     moejit_executor_options executor;
     moejit_executor_options_init(&executor);
     executor.single_stream = what->single_stream;
+    executor.serial_launches = what->serial_launches;
+    executor.separate_route = what->separate_route;
     if (moejit_executor_create(state->context, &executor, &state->executor) != MOEJIT_STATUS_OK) {
         return fail_context(state, "executor_create");
     }
@@ -161,7 +163,7 @@ static void fill_args(struct layer_state *state) {
     args->x_scale = nvfp4_x ? device[X_SCALE] : NULL;
     args->expert_ids = device[EXPERT_IDS];
     args->router_weights = device[ROUTER_WEIGHTS];
-    args->live_tokens = what->live_tokens >= 0 ? device[LIVE_TOKENS] : NULL;
+    args->live_tokens = what->live_tokens != LAYER_ALL_LIVE ? device[LIVE_TOKENS] : NULL;
     args->gate_up_alpha = device[GATE_UP_ALPHA];
     args->down_alpha = device[DOWN_ALPHA];
     args->gate_up_bias = layer->gate_up_bias_dtype != MOEJIT_DTYPE_NONE ? device[GATE_UP_BIAS] : NULL;
