@@ -58,6 +58,13 @@ static void make_rig(struct rig *rig, uint64_t seed) {
     assert_int_equal(rig_create(rig, &gpu, &layer, &data), MOEJIT_STATUS_OK);
 }
 
+static moejit_status route_apart(struct rig *rig) {
+    moejit_executor_options options;
+    moejit_executor_options_init(&options);
+    options.separate_route = 1;
+    return rig_change_executor(rig, &options);
+}
+
 static void assert_refused(struct rig *rig, const moejit_forward_args *args, moejit_status status,
                            const char *message) {
     assert_int_equal(moejit_forward(rig->plan, rig->weights, args, rig->executor, rig->stream), status);
@@ -124,10 +131,16 @@ static void forward_only_launches(void **state) {
     moejit_context_counters_read(rig.context, &before);
     reset();
     assert_int_equal(moejit_forward(rig.plan, rig.weights, &rig.args, rig.executor, rig.stream), MOEJIT_STATUS_OK);
-    assert_int_equal(calls(NULL), 3); // current context, gate_up, down
+    assert_int_equal(calls(NULL), 3); // current context, gate_up, down: few pairs
     for (size_t i = 0; i < sizeof(forbidden) / sizeof(forbidden[0]); i++) assert_int_equal(calls(forbidden[i]), 0);
     moejit_context_counters_read(rig.context, &after);
     assert_memory_equal(&before, &after, sizeof(before));
+    assert_int_equal(route_apart(&rig), MOEJIT_STATUS_OK);
+    reset();
+    assert_int_equal(moejit_forward(rig.plan, rig.weights, &rig.args, rig.executor, rig.stream), MOEJIT_STATUS_OK);
+    // current context, fork (2), memset, join (2), three kernels
+    assert_int_equal(calls(NULL), 9);
+    for (size_t i = 0; i < sizeof(forbidden) / sizeof(forbidden[0]); i++) assert_int_equal(calls(forbidden[i]), 0);
     reset();
     rig.args.num_tokens = 0;
     assert_int_equal(moejit_forward(rig.plan, rig.weights, &rig.args, rig.executor, rig.stream), MOEJIT_STATUS_OK);
@@ -342,24 +355,28 @@ static void steps_make_up_forward(void **state) {
     rig_destroy(&rig);
 }
 
+static moejit_status live(struct rig *rig, const moejit_layer *layer, bool apart) {
+    struct layer_data data = make_data(layer, 0);
+    moejit_status status = rig_create(rig, &gpu, layer, &data);
+    if (status == MOEJIT_STATUS_OK && apart) status = route_apart(rig);
+    if (status != MOEJIT_STATUS_OK) return status;
+    status = rig_forward(rig);
+    if (status != MOEJIT_STATUS_OK && status != MOEJIT_STATUS_INTERNAL) {
+        assert_true(strlen(moejit_executor_error(rig->executor)) > 0);
+    }
+    return status;
+}
+
 // The n-th driver call of a whole life fails, for every n, until a life runs in which nothing was injected.
-static void every_driver_call_may_fail(void **state) {
-    (void)state;
+static void fail_every_driver_call(bool apart) {
     needs_emulator();
     moejit_layer layer = rig_layer();
     uint64_t n = 1;
     for (;; n++) {
-        struct layer_data data = make_data(&layer, 0);
         struct rig rig;
         reset();
         assert_int_equal(fail_at(NULL, n, CUDA_ERROR_OPERATING_SYSTEM), 1);
-        moejit_status status = rig_create(&rig, &gpu, &layer, &data);
-        if (status == MOEJIT_STATUS_OK) {
-            status = rig_forward(&rig);
-            if (status != MOEJIT_STATUS_OK && status != MOEJIT_STATUS_INTERNAL) {
-                assert_true(strlen(moejit_executor_error(rig.executor)) > 0);
-            }
-        }
+        moejit_status status = live(&rig, &layer, apart);
         uint64_t injected = failures();
         if (injected > 0) fail_at(NULL, 0, CUDA_SUCCESS);
         rig_destroy(&rig);
@@ -379,6 +396,16 @@ static void every_driver_call_may_fail(void **state) {
     rig_destroy(&rig);
 }
 
+static void every_driver_call_may_fail(void **state) {
+    (void)state;
+    fail_every_driver_call(false);
+}
+
+static void every_driver_call_may_fail_with_a_launch_for_each_step(void **state) {
+    (void)state;
+    fail_every_driver_call(true);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(refused_arguments_say_value_and_rule),
@@ -391,6 +418,7 @@ int main(void) {
         cmocka_unit_test(invalid_scales_are_counted_by_pack),
         cmocka_unit_test(steps_make_up_forward),
         cmocka_unit_test(every_driver_call_may_fail),
+        cmocka_unit_test(every_driver_call_may_fail_with_a_launch_for_each_step),
     };
     return cmocka_run_group_tests(tests, open_gpu, close_gpu);
 }
