@@ -35,8 +35,8 @@ struct scenario {
     int times;        // forwards that follow each other with no copy between them
 };
 
-// One more step than a ring has stages, so that a stage is filled again and the epilogue meets one just read. "folded" has
-// as many pairs that all warps of a CTA route, "long" more than route takes at once.
+// One more step than a ring has stages, so that a stage is filled again and the epilogue meets one just read. "folded"
+// has as many pairs that all warps of a CTA route, "long" more than route takes at once.
 static const struct scenario scenarios[] = {
     {"portable", "64x16x64", MOEJIT_FAMILY_PORTABLE, 448, 448, 24, MOEJIT_SUM_DEFAULT, NULL, false, false, 1},
     {"ordered", "64x32x64", MOEJIT_FAMILY_PORTABLE, 384, 384, 24, MOEJIT_SUM_DETERMINISTIC, NULL, false, false, 1},
