@@ -89,6 +89,7 @@ part_numerics() {
     fi
     check contract 120 $bin/test_forward
     check batch-invariance 60 $bin/test_batch_invariant
+    [ "$tiny" = 1 ] || check few-pairs 120 $bin/test_folded
     check checkpoints 200 tests/checks/checkpoints_agree.sh $bin/moejit tests/data/checkpoints
     [ "$tiny" = 1 ] && return
     check every-kernel 240 $bin/moejit run --kernel all --hidden 1152 --intermediate 832 --experts 16 --top-k 6 --tokens 97 --check-rows 24
