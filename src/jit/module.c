@@ -33,8 +33,8 @@ static moejit_status load_image(const struct mj_driver *driver, const struct mj_
 }
 
 moejit_status mj_module_load(const struct mj_driver *driver, const struct mj_image *image, const char *symbol,
-                             int num_threads, int shared_bytes, struct mj_module *module, bool *refused,
-                             struct mj_error *error) {
+                             int num_threads, int shared_bytes, int most_shared_bytes, struct mj_module *module,
+                             bool *refused, struct mj_error *error) {
     memset(module, 0, sizeof(*module));
     *refused = false;
     moejit_status status = load_image(driver, image, symbol, module, refused, error);
@@ -44,8 +44,8 @@ moejit_status mj_module_load(const struct mj_driver *driver, const struct mj_ima
     // Under lazy loading the code would come to the GPU with the first launch, which may be inside a capture.
     if (result == CUDA_SUCCESS) result = driver->cuFuncLoad(module->function);
     if (result == CUDA_SUCCESS && shared_bytes > 0) {
-        result =
-            driver->cuFuncSetAttribute(module->function, CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES, shared_bytes);
+        result = driver->cuFuncSetAttribute(module->function, CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES,
+                                            most_shared_bytes);
     }
     if (result == CUDA_SUCCESS) {
         result = driver->cuOccupancyMaxActiveBlocksPerMultiprocessor(&module->blocks_per_sm, module->function,

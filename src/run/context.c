@@ -54,15 +54,19 @@ static moejit_status attach_primary(struct moejit_context *context, int ordinal)
 
 static moejit_status read_device(struct moejit_context *context) {
     int major = 0, minor = 0;
-    const struct mj_driver *driver = &context->driver;
-    CUresult result =
-        driver->cuDeviceGetAttribute(&major, CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR, context->device);
-    if (result == CUDA_SUCCESS) {
-        result = driver->cuDeviceGetAttribute(&minor, CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR, context->device);
-    }
-    if (result == CUDA_SUCCESS) {
-        result =
-            driver->cuDeviceGetAttribute(&context->num_sms, CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT, context->device);
+    const struct {
+        int *value;
+        CUdevice_attribute attribute;
+    } wanted[] = {
+        {&major, CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR},
+        {&minor, CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR},
+        {&context->num_sms, CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT},
+        {&context->sm_shared_bytes, CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_MULTIPROCESSOR},
+        {&context->reserved_shared_bytes, CU_DEVICE_ATTRIBUTE_RESERVED_SHARED_MEMORY_PER_BLOCK},
+    };
+    CUresult result = CUDA_SUCCESS;
+    for (size_t i = 0; i < sizeof(wanted) / sizeof(wanted[0]) && result == CUDA_SUCCESS; i++) {
+        result = context->driver.cuDeviceGetAttribute(wanted[i].value, wanted[i].attribute, context->device);
     }
     if (result != CUDA_SUCCESS) return driver_check(context, result, "asking for the device's attributes");
     context->arch = mj_arch_of_capability(major * 10 + minor);

@@ -15,7 +15,8 @@ struct moejit_context {
     struct mj_driver driver;
     CUdevice device;
     CUcontext cuda;
-    int num_sms;
+    int num_sms, sm_shared_bytes,
+        reserved_shared_bytes;          // shared memory of a multiprocessor, and what each CTA takes more
     char *nvrtc_option, *helper_option; // NVRTC is opened on the first miss (kernel_batch.h)
     int num_workers;
     int64_t compile_timeout_ms, failures_s; // failures_s negative: failed compiles are not remembered

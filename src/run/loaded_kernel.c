@@ -17,7 +17,7 @@ moejit_status mj_loaded_kernel_load(struct moejit_context *context, struct mj_lo
     if (context->attached) {
         context->module_loads++;
         return mj_module_load(&context->driver, image, kernel->symbol, kernel->num_threads, kernel->shared_bytes,
-                              &kernel->module, refused, &context->error);
+                              context->arch->shared_bytes, &kernel->module, refused, &context->error);
     }
     kernel->image = *image;
     *image = (struct mj_image){0};

@@ -19,6 +19,17 @@ struct call { // one layer in flight
     CUstream stream;
 };
 
+// Dynamic shared memory of a tile's kernel. CTAs of an overlapping launch start wherever the kernel before has left
+// room, as many as fit; a few would fill the first multiprocessors, and leave the others without work. So they ask for
+// so much that no more fit one than an even spread puts there.
+static unsigned shared_bytes(const struct call *call, const struct mj_loaded_kernel *kernel, long long blocks) {
+    const struct moejit_context *context = call->plan->context;
+    long long per_sm = (blocks + context->num_sms - 1) / context->num_sms;
+    if (kernel->shared_bytes == 0 || per_sm >= kernel->module.blocks_per_sm) return (unsigned)kernel->shared_bytes;
+    long long one_more_fits = context->sm_shared_bytes / (per_sm + 1) - context->reserved_shared_bytes;
+    return (unsigned)(one_more_fits >= kernel->shared_bytes ? one_more_fits + 1 : kernel->shared_bytes);
+}
+
 static CUresult launch(const struct call *call, const struct mj_loaded_kernel *kernel, long long blocks,
                        CUstream stream, void *args) {
     void *parameters[] = {args};
@@ -30,7 +41,7 @@ static CUresult launch(const struct call *call, const struct mj_loaded_kernel *k
                              .blockDimX = (unsigned)kernel->num_threads,
                              .blockDimY = 1,
                              .blockDimZ = 1,
-                             .sharedMemBytes = (unsigned)kernel->shared_bytes,
+                             .sharedMemBytes = shared_bytes(call, kernel, blocks),
                              .hStream = stream,
                              .attrs = &attribute,
                              .numAttrs = call->executor->overlaps_launches && stream == call->stream};
