@@ -8,7 +8,8 @@ namespace moejit {
 // degree 7, whose truncation is below 2^-27 there. NaN stays NaN.
 __device__ __forceinline__ float exponential(float x)
 {
-    float n = __fadd_rn(__fmaf_rn(x, 1.44269504f, 12582912.0f), -12582912.0f);
+    float shifted = __fmaf_rn(x, 1.44269504f, 12582912.0f); // its lowest bits are n
+    float n = __fadd_rn(shifted, -12582912.0f);
     float r = __fmaf_rn(n, -0.693359375f, x);
     r = __fmaf_rn(n, 2.12194440e-4f, r);
     float p = 1.98412698e-4f;
@@ -19,13 +20,24 @@ __device__ __forceinline__ float exponential(float x)
     p = __fmaf_rn(p, r, 0.5f);
     p = __fmaf_rn(p, r, 1.0f);
     p = __fmaf_rn(p, r, 1.0f);
-    return __fmul_rn(p, __uint_as_float(static_cast<uint32_t>(static_cast<int>(n) + 127) << 23));
+    return __fmul_rn(p, __uint_as_float((__float_as_uint(shifted) + 127) << 23));
+}
+
+// 1 / x for 1 <= x < 2^126, correctly rounded but where all bits of the mantissa are ones (1 ulp above; tried for all mantissas).
+// Newton's iteration from a first guess by the exponent: a division branches, and eight of them in a thread then wait for each
+// other. NaN stays NaN.
+__device__ __forceinline__ float reciprocal(float x)
+{
+    float r = __uint_as_float(0x7ef311c7u - __float_as_uint(x));
+#pragma unroll
+    for (int i = 0; i < 4; i++) r = __fmaf_rn(r, __fmaf_rn(-x, r, 1.0f), r);
+    return r;
 }
 
 __device__ __forceinline__ float sigmoid(float x)
 {
     float clamped = x > 87.0f ? 87.0f : (x < -87.0f ? -87.0f : x); // comparisons, so that NaN passes
-    return __fdiv_rn(1.0f, __fadd_rn(1.0f, exponential(-clamped)));
+    return reciprocal(__fadd_rn(1.0f, exponential(-clamped)));
 }
 
 // The upper or lower limit of a clamp that lets NaN through.

@@ -5,6 +5,7 @@
 #include "packed_layout.cuh"
 #include "reduction.cuh"
 #include "scheduler.cuh"
+#include "staging.cuh"
 
 namespace moejit {
 
@@ -12,40 +13,41 @@ namespace moejit {
 template <class Config, class Gemm> struct DownEpilogue {
     static constexpr int num_row_blocks = (Config::hidden + MJ_BLOCK_ROWS - 1) / MJ_BLOCK_ROWS;
 
-    // alpha * sum + bias to staging[token][column]; the first row of the sums is `first_column` of the output.
-    template <class Sums>
-    __device__ static void stage(const Sums &sums, float *staging, const Tile &tile, int first_column, const mj_down_args &args)
+    // The pair of a token of the tile, and the router's weight on it: from memory.
+    template <class Pairs> struct TokensInMemory {
+        const mj_down_args &args;
+        const Pairs &sorted_pairs;
+        int first_position;
+
+        __device__ __forceinline__ int pair(int token) const { return sorted_pairs[first_position + token]; }
+        __device__ __forceinline__ float weight(int token) const { return weight_of(args, pair(token)); }
+    };
+
+    __device__ __forceinline__ static float weight_of(const mj_down_args &args, int pair)
     {
-        float scale = __fmul_rn(args.alpha[tile.expert], weight_unit<Config>());
-        int64_t bias_row = static_cast<int64_t>(tile.expert) * Config::hidden;
-        sums.for_each_sum([&](int token, int row, float first, float second) {
-            float *staged = staging + token * Gemm::staging_stride + row;
-            int column = first_column + row;
-            if (column < Config::hidden) {
-                staged[0] = __fmaf_rn(first, scale, load_bias<Config::down_bias_dtype>(args.bias, bias_row + column));
-            }
-            if (column + 8 < Config::hidden) {
-                staged[8] = __fmaf_rn(second, scale, load_bias<Config::down_bias_dtype>(args.bias, bias_row + column + 8));
-            }
-        });
+        return args.router_weights == nullptr ? 1.0f : args.router_weights[pair];
     }
 
-    // Staged `columns` columns, eight of one token a thread.
-    template <int columns, int num_threads, class Pairs>
+    // Staged sums of `columns` columns of the output, the first of them `first_column`; eight of one token a thread.
+    template <int columns, int num_threads, class Tokens>
     __device__ static void store(const float *staging, const Tile &tile, int first_column, int thread, const mj_down_args &args,
-                                 const Pairs &sorted_pairs)
+                                 const Tokens &tokens)
     {
-        constexpr int groups = columns / 8;
         constexpr int element_bytes = Config::output_dtype == MJ_DTYPE_F32 ? 4 : 2;
         int end_column = (args.first_row_block + args.num_row_blocks) * MJ_BLOCK_ROWS;
-#pragma unroll 1 // registers are short: the main loop's sums are alive
-        for (int i = thread; i < tile.num_tokens * groups; i += num_threads) {
-            int token = i / groups, local = i % groups * 8, column = first_column + local;
-            if (column >= Config::hidden || column >= end_column) continue;
-            int pair = sorted_pairs[tile.first_position + token];
-            float weight = args.router_weights == nullptr ? 1.0f : args.router_weights[pair];
-            float y[8];
-            for (int c = 0; c < 8; c++) y[c] = __fmul_rn(weight, staging[token * Gemm::staging_stride + local + c]);
+        float scale = __fmul_rn(args.alpha[tile.expert], weight_unit<Config>());
+        int64_t bias_row = static_cast<int64_t>(tile.expert) * Config::hidden;
+        for_each_group<columns, 8, num_threads>(tile.num_tokens, thread, [&](int token, int local) {
+            int column = first_column + local;
+            if (column >= Config::hidden || column >= end_column) return;
+            int pair = tokens.pair(token);
+            float weight = tokens.weight(token), y[8];
+            load_staged(y, staging + token * Gemm::staging_stride + local);
+#pragma unroll
+            for (int c = 0; c < 8; c++) {
+                float bias = load_bias<Config::down_bias_dtype>(args.bias, bias_row + column + c);
+                y[c] = __fmul_rn(weight, __fmaf_rn(y[c], scale, bias));
+            }
             if constexpr (Config::sum == MJ_SUM_ATOMIC) {
                 int64_t row = static_cast<int64_t>(pair / Config::top_k) * args.output_row_stride;
                 add_eight<Config::output_dtype>(static_cast<uint8_t *>(args.output) + row * element_bytes, column, y);
@@ -55,7 +57,7 @@ template <class Config, class Gemm> struct DownEpilogue {
                 partials[0] = make_float4(y[0], y[1], y[2], y[3]);
                 partials[1] = make_float4(y[4], y[5], y[6], y[7]);
             }
-        }
+        });
     }
 };
 

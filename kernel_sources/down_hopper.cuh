@@ -31,15 +31,21 @@ template <class Config> struct DownHopper {
 
     __device__ __forceinline__ void begin_multiplying() const { begin_after_earlier_grids(); }
 
-    template <class Sums> __device__ __forceinline__ void stage(const Sums &sums, float *staging, const Tile &tile, int row_block) const
-    {
-        Epilogue::stage(sums, staging, tile, row_block * MJ_BLOCK_ROWS, args);
-    }
+    static constexpr bool notes_tokens = true; // every row block of a tile asks for their pairs and weights
 
-    __device__ __forceinline__ void store(const float *staging, const Tile &tile, int row_block) const
+    __device__ __forceinline__ float weight(int pair) const { return Epilogue::weight_of(args, pair); }
+
+    struct Tokens {
+        const RoutedToken *tokens;
+
+        __device__ __forceinline__ int pair(int token) const { return tokens[token].pair; }
+        __device__ __forceinline__ float weight(int token) const { return tokens[token].weight; }
+    };
+
+    __device__ __forceinline__ void store(const float *staging, const RoutedToken *tokens, const Tile &tile, int row_block) const
     {
         Epilogue::template store<MJ_BLOCK_ROWS, Gemm::group_threads>(staging, tile, row_block * MJ_BLOCK_ROWS,
-                                                                     Gemm::group_thread(), args, routing.sorted_pairs);
+                                                                     Gemm::group_thread(), args, Tokens{tokens});
     }
 };
 

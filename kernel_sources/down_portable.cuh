@@ -34,10 +34,11 @@ template <class Config> struct DownPortable {
             gemm.multiply(memory, shared, args.weights + tile.expert * args.expert_stride_bytes, first_row_block,
                           Epilogue::num_row_blocks, Config::intermediate);
             float *staging = reinterpret_cast<float *>(memory);
-            Epilogue::stage(gemm, staging, tile, first_column, args);
+            stage_sums<Gemm::staging_stride>(gemm, staging);
             __syncthreads();
+            typename Epilogue::template TokensInMemory<const int32_t *> tokens{args, args.sorted_pairs, tile.first_position};
             Epilogue::template store<Config::block_rows, Config::num_threads>(staging, tile, first_column,
-                                                                              static_cast<int>(threadIdx.x), args, args.sorted_pairs);
+                                                                              static_cast<int>(threadIdx.x), args, tokens);
             __syncthreads(); // the next tile overwrites token_rows and the ring
         }
     }

@@ -35,10 +35,12 @@ template <class Config> struct GateUpFp4 {
             gemm.template multiply<Config::hidden>(memory, shared, args.weights + tile.expert * args.expert_stride_bytes, x,
                                                    tile.row_tile * Gemm::row_blocks, Epilogue::num_row_blocks);
             float *staging = reinterpret_cast<float *>(memory);
-            Epilogue::stage(gemm, staging, tile, tile.row_tile * tile_channels, args, args.sorted_pairs);
+            stage_sums<Gemm::staging_stride>(gemm, staging);
             __syncthreads();
-            Epilogue::template store_codes<tile_channels, Config::num_threads>(staging, tile, tile.row_tile * tile_channels,
-                                                                               static_cast<int>(threadIdx.x), args);
+            int first_channel = tile.row_tile * tile_channels, thread = static_cast<int>(threadIdx.x);
+            Epilogue::template activate_staged<tile_channels, Config::num_threads>(staging, tile, first_channel, thread, args, args.sorted_pairs);
+            __syncthreads();
+            Epilogue::template store_codes<tile_channels, Config::num_threads>(staging, tile, first_channel, thread, args);
             __syncthreads(); // the next tile overwrites token_rows and the ring
         }
     }

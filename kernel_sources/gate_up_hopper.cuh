@@ -46,15 +46,18 @@ template <class Config> struct GateUpHopper {
         }
     }
 
-    template <class Sums> __device__ __forceinline__ void stage(const Sums &sums, float *staging, const Tile &tile, int row_block) const
-    {
-        Epilogue::stage(sums, staging, tile, row_block * block_channels, args, routing.sorted_pairs);
-    }
+    static constexpr bool notes_tokens = false;
 
-    __device__ __forceinline__ void store(const float *staging, const Tile &tile, int row_block) const
+    __device__ __forceinline__ void store(float *staging, const RoutedToken *, const Tile &tile, int row_block) const
     {
-        Epilogue::template store<block_channels, Gemm::group_threads>(staging, tile, row_block * block_channels,
-                                                                      Gemm::group_thread(), args);
+        int first_channel = row_block * block_channels, thread = Gemm::group_thread();
+        if constexpr (Config::activation_format == MJ_FORMAT_NVFP4) {
+            Epilogue::template activate_staged<block_channels, Gemm::group_threads>(staging, tile, first_channel, thread, args,
+                                                                                    routing.sorted_pairs);
+            Gemm::group_barrier();
+        }
+        Epilogue::template store<block_channels, Gemm::group_threads>(staging, tile, first_channel, thread, args,
+                                                                      routing.sorted_pairs);
     }
 };
 

@@ -37,10 +37,16 @@ template <class Config> struct GateUpPortable {
             gemm.multiply(memory, shared, args.weights + tile.expert * args.expert_stride_bytes,
                           tile.row_tile * Gemm::row_blocks, Epilogue::num_row_blocks, Config::hidden);
             float *staging = reinterpret_cast<float *>(memory);
-            Epilogue::stage(gemm, staging, tile, tile.row_tile * tile_channels, args, args.sorted_pairs);
+            int first_channel = tile.row_tile * tile_channels, thread = static_cast<int>(threadIdx.x);
+            stage_sums<Gemm::staging_stride>(gemm, staging);
             __syncthreads();
-            Epilogue::template store<tile_channels, Config::num_threads>(staging, tile, tile.row_tile * tile_channels,
-                                                                         static_cast<int>(threadIdx.x), args);
+            if constexpr (Config::activation_format == MJ_FORMAT_NVFP4) {
+                Epilogue::template activate_staged<tile_channels, Config::num_threads>(staging, tile, first_channel, thread, args,
+                                                                                       args.sorted_pairs);
+                __syncthreads();
+            }
+            Epilogue::template store<tile_channels, Config::num_threads>(staging, tile, first_channel, thread, args,
+                                                                         args.sorted_pairs);
             __syncthreads(); // the next tile overwrites token_rows and the ring
         }
     }

@@ -149,11 +149,13 @@ template <class Base> __device__ __forceinline__ void gate_up_tcgen05(const mj_g
         const uint8_t *weights = args.weights + tile.expert * args.expert_stride_bytes;
         gemm.template multiply<Config::hidden>(weights + static_cast<int64_t>(tile.row_tile) * column_blocks * MJ_SCALED_BLOCK_BYTES,
                                                static_cast<const uint8_t *>(args.x), args.x_value_scales);
-        Epilogue::stage(gemm, shared.staging, tile, tile.row_tile * tile_channels, args, args.sorted_pairs);
+        stage_sums<Gemm::staging_stride>(gemm, shared.staging);
         tcgen05_fence_before_sync(); // the next tile's products overwrite the sums
         __syncthreads();
-        Epilogue::template store_codes<tile_channels, Config::num_threads>(shared.staging, tile, tile.row_tile * tile_channels,
-                                                                           static_cast<int>(threadIdx.x), args);
+        int first_channel = tile.row_tile * tile_channels, thread = static_cast<int>(threadIdx.x);
+        Epilogue::template activate_staged<tile_channels, Config::num_threads>(shared.staging, tile, first_channel, thread, args, args.sorted_pairs);
+        __syncthreads();
+        Epilogue::template store_codes<tile_channels, Config::num_threads>(shared.staging, tile, first_channel, thread, args);
         __syncthreads(); // the next tile overwrites token_rows and the staged values
     }
     gemm.end();

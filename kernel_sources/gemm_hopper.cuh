@@ -4,6 +4,7 @@
 #include "gemm_hopper_mma.cuh"
 #include "gemm_hopper_wgmma.cuh"
 #include "ptx_dependency.cuh"
+#include "staging.cuh"
 
 namespace moejit {
 
@@ -68,27 +69,56 @@ template <class Config, class Step> struct HopperKernel {
                                                                num_experts, step.num_row_tiles());
     }
 
+    // The thread's tokens of a tile, and their pairs: asked for before the main loop, which hides the latency.
+    static constexpr int tokens_per_thread =
+        Step::notes_tokens ? (Config::block_tokens + Gemm::group_threads - 1) / Gemm::group_threads : 0;
+    struct Pairs {
+        int pair[tokens_per_thread + 1]; // the last is not used
+    };
+
     __device__ __forceinline__ static void multiply(Gemm &gemm, Shared &shared, const Tile &tile, const Step &step)
     {
-        bool active = step.first_row_block(tile) + Gemm::group() < step.end_row_block();
+        bool active = step.first_row_block(tile) + Gemm::group() * Gemm::group_blocks < step.end_row_block();
         if (Gemm::group_thread() == 0) shared.tiles[Gemm::group()] = tile;
+        Pairs pairs;
+        if constexpr (Step::notes_tokens) {
+#pragma unroll
+            for (int i = 0; i < tokens_per_thread; i++) {
+                int token = Gemm::group_thread() + i * Gemm::group_threads;
+                pairs.pair[i] = token < tile.num_tokens ? step.routing.sorted_pairs[tile.first_position + token] : -1;
+            }
+        }
         gemm.template multiply<Step::reduced>(tile.num_tokens, active);
-        if (active) finish(gemm, shared, step);
+        if (active) finish(gemm, shared, pairs, step);
     }
 
-    __device__ __forceinline__ static void finish(const Gemm &gemm, Shared &shared, const Step &step)
+    // Chunk by chunk of 64 rows and a few tokens. What is done with a chunk stands here once, not unrolled: see staging.cuh.
+    __device__ __forceinline__ static void finish(const Gemm &gemm, Shared &shared, const Pairs &pairs, const Step &step)
     {
         float *staging = shared.staging[Gemm::group()];
-        Gemm::group_barrier(); // the tile was noted by one thread
+        RoutedToken *tokens = shared.tokens[Gemm::group()];
+        if constexpr (Step::notes_tokens) {
+#pragma unroll
+            for (int i = 0; i < tokens_per_thread; i++) {
+                int pair = pairs.pair[i];
+                if (pair >= 0) tokens[Gemm::group_thread() + i * Gemm::group_threads] = RoutedToken{pair, step.weight(pair)};
+            }
+        }
+        Gemm::group_barrier(); // tokens were noted by all threads, the tile by one
         const Tile tile = shared.tiles[Gemm::group()];
-        int row_block = step.first_row_block(tile) + Gemm::group();
-#pragma unroll // so that registers of sums are free once staged
-        for (int idx = 0; idx < Config::block_tokens / Gemm::chunk_tokens; idx++) {
-            if (idx * Gemm::chunk_tokens >= tile.num_tokens) break;
-            Tile chunk = Gemm::chunk_of(tile, idx);
-            step.stage(typename Gemm::Chunk{gemm, idx}, staging, chunk, row_block);
+        int first_row_block = step.first_row_block(tile) + Gemm::group() * Gemm::group_blocks;
+        constexpr int chunks = Config::block_tokens / Gemm::chunk_tokens;
+#pragma unroll 1
+        for (int i = 0; i < Gemm::group_blocks * chunks; i++) {
+            int idx = i % chunks, row_block = first_row_block + i / chunks;
+            if (row_block >= step.end_row_block()) break;
+            if (idx * Gemm::chunk_tokens >= tile.num_tokens) continue;
+#pragma unroll
+            for (int c = 0; c < Gemm::group_blocks * chunks; c++) {
+                if (c == i) stage_sums<Gemm::staging_stride>(typename Gemm::Chunk{gemm, c / chunks, c % chunks}, staging);
+            }
             Gemm::group_barrier();
-            step.store(staging, chunk, row_block);
+            step.store(staging, tokens + idx * Gemm::chunk_tokens, Gemm::chunk_of(tile, idx), row_block);
             Gemm::group_barrier(); // the next chunk overwrites the staged one
         }
     }

@@ -15,7 +15,7 @@ namespace moejit {
 template <class Config> struct GemmHopperMma {
     static constexpr int block_tokens = Config::block_tokens, num_threads = Config::num_threads;
     static constexpr bool can_fold = true; // may route by itself (route_in_block.cuh)
-    static constexpr int row_blocks = 1, group_threads = 128, consumer_threads = 128;
+    static constexpr int row_blocks = 1, group_blocks = 1, group_threads = 128, consumer_threads = 128;
     static constexpr int column_blocks = Config::block_k / MJ_BLOCK_COLUMNS; // of a stage
     static constexpr int weight_bytes = column_blocks * MJ_BLOCK_BYTES;
     static constexpr int token_row_bytes = Config::block_k * 2;
@@ -36,6 +36,7 @@ template <class Config> struct GemmHopperMma {
     struct Shared {
         float staging[1][chunk_tokens * staging_stride];
         Tile tiles[1];
+        RoutedToken tokens[1][block_tokens];
         typename Ring::Barriers barriers;
         int warp_sums[num_threads / 32];
         uint8_t own_pairs[MJ_FOLDED_PAIRS];
@@ -223,7 +224,7 @@ template <class Config> struct GemmHopperMma {
     // The sums, for the epilogue: as GemmPortable::for_each_sum.
     struct Chunk {
         const GemmHopperMma &gemm;
-        int idx;
+        int group_block, idx; // nought
 
         template <class F> __device__ __forceinline__ void for_each_sum(F f) const
         {

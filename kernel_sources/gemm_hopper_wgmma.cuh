@@ -16,9 +16,11 @@ template <class Config> struct GemmHopperWgmma {
     static constexpr int block_rows = Config::block_rows, block_tokens = Config::block_tokens;
     static constexpr int num_stages = Config::num_stages, num_threads = Config::num_threads;
     static constexpr bool can_fold = false;
-    static constexpr int row_blocks = block_rows / MJ_BLOCK_ROWS;            // and warpgroups: one for each packed row block
+    static constexpr int row_blocks = block_rows / MJ_BLOCK_ROWS;
     static constexpr int column_blocks = Config::block_k / MJ_BLOCK_COLUMNS; // of a stage
-    static constexpr int group_threads = 128, consumer_threads = row_blocks * group_threads;
+    static constexpr int group_threads = 128, consumer_threads = num_threads - group_threads;
+    static constexpr int groups = consumer_threads / group_threads, group_blocks = row_blocks / groups; // of packed rows
+    static constexpr int blocks = group_blocks * column_blocks; // that a warpgroup dequantises of a stage
     // Of the copying warps the first copies weights, and runs ahead of the others, which copy token rows.
     static constexpr int token_threads = num_threads - consumer_threads - 32;
     static constexpr int copied_rows = token_threads / 8; // at a time: eight threads copy 128 bytes
@@ -33,14 +35,13 @@ template <class Config> struct GemmHopperWgmma {
     // A warpgroup of copying warps hands registers that it does not need to those that multiply.
     static constexpr int launch_registers = 65536 / (num_threads * Config::blocks_per_sm) / 8 * 8;
     static constexpr int producer_registers = launch_registers >= 128 ? 56 : 64; // a thread keeps its rows in them
-    static constexpr int spare_registers = (launch_registers - producer_registers) / row_blocks / 8 * 8;
+    static constexpr int spare_registers = (launch_registers - producer_registers) / groups / 8 * 8;
     static constexpr int consumer_registers = launch_registers + spare_registers > 240 ? 240 : launch_registers + spare_registers;
-    static_assert(consumer_registers * row_blocks + producer_registers <= launch_registers * (row_blocks + 1),
+    static_assert(consumer_registers * groups + producer_registers <= launch_registers * (groups + 1),
                   "setmaxnreg waits for ever for registers that the CTA was not launched with");
 
-    static_assert(row_blocks * MJ_BLOCK_ROWS == block_rows, "a warpgroup for each 64 rows");
-    static_assert(num_threads == consumer_threads + group_threads, "and one that copies");
-    static_assert(column_blocks <= 2, "dequantised at once");
+    static_assert(groups * group_blocks * MJ_BLOCK_ROWS == block_rows, "whole row blocks for each warpgroup");
+    static_assert(blocks <= 2, "dequantised at once");
     static_assert(block_tokens % chunk_tokens == 0 && block_tokens <= 256, "whole chunks, an n of wgmma");
 
     // Arrivals: of each thread that copies token rows once they are here, and the announcement of the weights.
@@ -48,8 +49,9 @@ template <class Config> struct GemmHopperWgmma {
 
     // Dynamic shared memory, its start aligned to 1024: the ring, then this, then first_tile[num_experts + 1].
     struct Shared {
-        float staging[row_blocks][chunk_tokens * staging_stride];
-        Tile tiles[row_blocks]; // of each warpgroup: kept here during the main loop, for registers are short
+        float staging[groups][chunk_tokens * staging_stride];
+        Tile tiles[groups]; // of each warpgroup: kept here during the main loop, for registers are short
+        RoutedToken tokens[groups][block_tokens];
         typename Ring::Barriers barriers;
         int warp_sums[num_threads / 32];
         int first_tile[1];
@@ -58,7 +60,7 @@ template <class Config> struct GemmHopperWgmma {
     uint32_t memory; // shared address of the ring
     Ring ring;
     typename Ring::Cursor cursor;
-    float sums[block_tokens / 8][4];
+    float sums[group_blocks][block_tokens / 8][4];
 
     template <class Args> __device__ __forceinline__ static Routing<false> routing(const Args &args, Shared &)
     {
@@ -111,20 +113,22 @@ template <class Config> struct GemmHopperWgmma {
 
     __device__ __forceinline__ void finish_fill() {}
 
-    // A bulk copy for each packed row block and stage, by a lane of its own.
+    // A bulk copy for each packed row block and stage, by a lane of its own. In place of one beyond the last, which nothing is made
+    // of, the last again.
     template <int reduced> __device__ __forceinline__ void fill_weights(const uint8_t *weights, int num_valid_blocks)
     {
         constexpr int all_blocks = (reduced + MJ_BLOCK_COLUMNS - 1) / MJ_BLOCK_COLUMNS;
         int lane = static_cast<int>(threadIdx.x) % 32;
-        const uint8_t *source = weights + static_cast<int64_t>(lane) * all_blocks * MJ_BLOCK_BYTES;
+        int valid = lane < num_valid_blocks ? lane : num_valid_blocks - 1;
+        const uint8_t *source = weights + static_cast<int64_t>(valid) * all_blocks * MJ_BLOCK_BYTES;
 #pragma unroll 1
         for (int block = 0; block < all_blocks; block += column_blocks) {
             uint32_t bytes = static_cast<uint32_t>(all_blocks - block < column_blocks ? 1 : column_blocks) * MJ_BLOCK_BYTES;
             uint32_t barrier = ring.filled_barrier(cursor);
             ring.wait_drained(cursor);
-            if (lane == 0) mbarrier_arrive_expect(barrier, bytes * static_cast<uint32_t>(num_valid_blocks));
+            if (lane == 0) mbarrier_arrive_expect(barrier, bytes * row_blocks);
             __syncwarp(); // the bytes are announced
-            if (lane < num_valid_blocks) {
+            if (lane < row_blocks) {
                 uint32_t destination = memory + cursor.stage * stage_bytes + token_bytes + lane * column_blocks * MJ_BLOCK_BYTES;
                 copy_bulk(destination, source + static_cast<int64_t>(block) * MJ_BLOCK_BYTES, bytes, barrier);
             }
@@ -186,12 +190,12 @@ template <class Config> struct GemmHopperWgmma {
         return token * token_row_bytes + ((chunk ^ (token & 7)) << 4);
     }
 
-    // One tile's products, by a warpgroup; active: its row block exists.
+    // One tile's products, by a warpgroup; active: it has a row block that exists.
     template <int reduced> __device__ __forceinline__ void multiply(int num_tokens, bool active)
     {
 #pragma unroll
-        for (int n = 0; n < block_tokens / 8; n++) {
-            for (int i = 0; i < 4; i++) sums[n][i] = 0.0f;
+        for (int n = 0; n < group_blocks * (block_tokens / 8); n++) {
+            for (int i = 0; i < 4; i++) sums[n % group_blocks][n / group_blocks][i] = 0.0f;
         }
         if (!active) {
             pass<reduced>();
@@ -236,21 +240,23 @@ template <class Config> struct GemmHopperWgmma {
     // the first one's products are under way: ptxas overlaps only what stands in one basic block with them.
     template <int width, int steps> __device__ __forceinline__ void consume_stage()
     {
-        constexpr int blocks = (steps + 3) / 4;
+        constexpr int blocks = group_blocks * ((steps + 3) / 4);
         PackedWords words[blocks];
         uint32_t a[blocks][4][4];
         ring.wait_filled(cursor);
         fence_proxy_async(); // token rows came by cp.async, and wgmma reads them through the asynchronous proxy
 #pragma unroll
-        for (int b = 0; b < blocks; b++) load(words[b], b);
+        for (int i = 0; i < blocks; i++) load(words[i], i % group_blocks, i / group_blocks);
         uint64_t tokens = wgmma_descriptor(memory + cursor.stage * stage_bytes);
 #pragma unroll
-        for (int b = 0; b < blocks; b++) {
-            dequantise_block(a[b], words[b].codes, words[b].scales);
+        for (int i = 0; i < blocks; i++) {
+            int b = i / group_blocks;
+            dequantise_block(a[i], words[i].codes, words[i].scales);
             wgmma_fence();
 #pragma unroll
             for (int k = 0; k < 4; k++) {
-                if (b * 4 + k < steps) wgmma_bf16<width>(sums, a[b][k], tokens + ((b * token_block_bytes + k * 32) >> 4));
+                if (b * 4 + k >= steps) break;
+                wgmma_bf16<width>(sums[i % group_blocks], a[i][k], tokens + ((b * token_block_bytes + k * 32) >> 4));
             }
             wgmma_commit();
         }
@@ -264,8 +270,9 @@ template <class Config> struct GemmHopperWgmma {
     template <int width> __device__ __forceinline__ void pin_sums()
     {
 #pragma unroll
-        for (int n = 0; n < width / 8; n++) {
-            asm volatile("" : "+f"(sums[n][0]), "+f"(sums[n][1]), "+f"(sums[n][2]), "+f"(sums[n][3])::"memory");
+        for (int i = 0; i < group_blocks * (width / 8); i++) {
+            float(&sum)[4] = sums[i % group_blocks][i / group_blocks];
+            asm volatile("" : "+f"(sum[0]), "+f"(sum[1]), "+f"(sum[2]), "+f"(sum[3])::"memory");
         }
     }
 
@@ -273,20 +280,21 @@ template <class Config> struct GemmHopperWgmma {
         uint32_t codes[4], scales[2];
     };
 
-    // Of block b of the stage at the cursor.
-    __device__ __forceinline__ void load(PackedWords &words, int b) const
+    // Of the warpgroup's row block r and column block b of the stage at the cursor.
+    __device__ __forceinline__ void load(PackedWords &words, int r, int b) const
     {
-        uint32_t block = memory + cursor.stage * stage_bytes + token_bytes + (group() * column_blocks + b) * MJ_BLOCK_BYTES;
+        int row_block = group() * group_blocks + r;
+        uint32_t block = memory + cursor.stage * stage_bytes + token_bytes + (row_block * column_blocks + b) * MJ_BLOCK_BYTES;
         int lane = threadIdx.x % 32, tile = threadIdx.x / 32 % 4;
         load_shared_16(words.codes, block + (tile * 32 + lane) * 16);
         load_shared_8(words.scales, block + MJ_BLOCK_CODE_BYTES + (tile * 8 + lane / 4) * 8);
     }
 
-    // The sums of tokens [chunk * chunk_tokens, ...), for the epilogue: as GemmPortable::for_each_sum, of the warpgroup's rows
-    // and the chunk's tokens.
+    // The sums of tokens [chunk * chunk_tokens, ...), for the epilogue: as GemmPortable::for_each_sum, of one of the warpgroup's
+    // row blocks and the chunk's tokens.
     struct Chunk {
         const GemmHopperWgmma &gemm;
-        int idx;
+        int group_block, idx;
 
         template <class F> __device__ __forceinline__ void for_each_sum(F f) const
         {
@@ -295,8 +303,9 @@ template <class Config> struct GemmHopperWgmma {
             for (int n = 0; n < block_tokens / 8; n++) {
                 if (n / (chunk_tokens / 8) != idx) continue;
                 int token = n % (chunk_tokens / 8) * 8 + lane % 4 * 2;
-                f(token, row, gemm.sums[n][0], gemm.sums[n][2]);
-                f(token + 1, row, gemm.sums[n][1], gemm.sums[n][3]);
+                const float(&sum)[4] = gemm.sums[group_block][n];
+                f(token, row, sum[0], sum[2]);
+                f(token + 1, row, sum[1], sum[3]);
             }
         }
     };

@@ -26,6 +26,12 @@ struct Tile {
     int num_tokens;     // of the tile, 1 .. block_tokens
 };
 
+// A token of a tile.
+struct RoutedToken {
+    int pair;
+    float weight; // the router's
+};
+
 // An expert's tokens are spread evenly over as few tiles as hold them, in eights: two tiles of 136 rather than one of 256 and
 // one of 14, which would dequantise as much and multiply little.
 template <int block_tokens> __device__ __forceinline__ int token_tiles(int num_pairs)

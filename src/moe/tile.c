@@ -15,7 +15,7 @@ const struct mj_tile mj_tiles[MJ_NUM_TILES] = {
     {"hopper_64x16x256", MOEJIT_FAMILY_HOPPER, 64, 16, 256, 3, 160, 4},
     {"hopper_256x64x128", MOEJIT_FAMILY_HOPPER, 256, 64, 128, 5, 640, 1},
     {"hopper_256x96x64", MOEJIT_FAMILY_HOPPER, 256, 96, 64, 8, 640, 1},
-    {"hopper_192x192x64", MOEJIT_FAMILY_HOPPER, 192, 192, 64, 6, 512, 1},
+    {"hopper_256x160x64", MOEJIT_FAMILY_HOPPER, 256, 160, 64, 7, 384, 1},
     {"fp4_64x8x128", MOEJIT_FAMILY_FP4, 64, 8, 128, 6, 128, 1},
     {"fp4_64x16x128", MOEJIT_FAMILY_FP4, 64, 16, 128, 5, 128, 1},
     {"fp4_64x32x128", MOEJIT_FAMILY_FP4, 64, 32, 128, 4, 128, 1},
@@ -102,14 +102,15 @@ static int portable_shared_bytes(const struct mj_tile *tile) {
     return (ring > staging ? ring : staging) + tile->block_tokens * 8;
 }
 
-// A warpgroup's staged sums and the tile that it works on.
-#define HOPPER_GROUP_BYTES(tokens) ((tokens) * (MJ_BLOCK_ROWS + 4) * 4 + 16)
+// A warpgroup's staged sums, the tile that it works on and that one's tokens.
+#define HOPPER_GROUP_BYTES(staged, tokens) ((staged) * (MJ_BLOCK_ROWS + 4) * 4 + 16 + (tokens)*8)
 #define HOPPER_BARRIER_BYTES 16 // of a stage
 
 static int hopper_mma_shared_bytes(const struct mj_tile *tile) {
     int weights = tile->block_k / MJ_BLOCK_COLUMNS * MJ_BLOCK_BYTES;
     int stage = weights + tile->block_tokens * (tile->block_k * 2 + 16);
-    return tile->num_stages * (stage + HOPPER_BARRIER_BYTES) + HOPPER_GROUP_BYTES(tile->block_tokens) + MJ_FOLDED_PAIRS;
+    return tile->num_stages * (stage + HOPPER_BARRIER_BYTES) +
+           HOPPER_GROUP_BYTES(tile->block_tokens, tile->block_tokens) + MJ_FOLDED_PAIRS;
 }
 
 static int hopper_wgmma_shared_bytes(const struct mj_tile *tile) {
@@ -117,8 +118,9 @@ static int hopper_wgmma_shared_bytes(const struct mj_tile *tile) {
     int stage =
         tile->block_k / MJ_BLOCK_COLUMNS * (row_blocks * MJ_BLOCK_BYTES + tile->block_tokens * MJ_BLOCK_COLUMNS * 2);
     int chunk_tokens = tile->block_tokens < 32 ? tile->block_tokens : 32;
+    int groups = tile->num_threads / 128 - 1; // warpgroups that multiply
     return tile->num_stages * ((stage + 1023) / 1024 * 1024 + HOPPER_BARRIER_BYTES) +
-           row_blocks * HOPPER_GROUP_BYTES(chunk_tokens);
+           groups * HOPPER_GROUP_BYTES(chunk_tokens, tile->block_tokens);
 }
 
 static int fp4_shared_bytes(const struct mj_tile *tile) {
