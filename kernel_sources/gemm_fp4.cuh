@@ -61,6 +61,19 @@ template <class Config> struct GemmFp4 {
 
     __device__ __forceinline__ static int thread() { return static_cast<int>(threadIdx.x); }
 
+    // Which eight bytes of scales a thread copies: of rows `entry` and entry + 32 of one half of packed block k. With both halves
+    // of a block, sixteen lanes write eight entries of the one and eight others of the other, so that no two meet in a bank, and
+    // a warp reads whole sectors.
+    struct ScaleCopy {
+        int k, half, entry;
+    };
+    __device__ __forceinline__ static ScaleCopy scale_copy()
+    {
+        int i = thread();
+        if constexpr (row_blocks == 1) return {i / 32 % 2, 0, i % 32};
+        return {i / 64 % 2, i / 8 % 2, i / 32 % 2 * 16 + ((i / 8 ^ i / 16) & 1) * 8 + i % 8};
+    }
+
     template <int reduced>
     __device__ __forceinline__ static Copies copies_of(const Shared &shared, const uint8_t *weights, QuantisedRows tokens,
                                                        int first_row_block, int num_row_blocks)
@@ -71,10 +84,11 @@ template <class Config> struct GemmFp4 {
         if (row_block < num_row_blocks) {
             copies.codes = weights + row_block / 2 * row_bytes + row_block % 2 * half_code_bytes + thread() % 128 * 16;
         }
-        row_block = first_row_block + thread() / 64;
-        if (thread() < row_blocks * 64 && row_block < num_row_blocks && thread() / 32 % 2 < column_blocks<reduced>) {
-            copies.scales = weights + row_block / 2 * row_bytes + thread() / 32 % 2 * MJ_SCALED_BLOCK_BYTES +
-                            MJ_SCALED_BLOCK_CODE_BYTES + thread() % 32 * 16 + row_block % 2 * 8;
+        ScaleCopy scale = scale_copy();
+        row_block = first_row_block + scale.half;
+        if (thread() < row_blocks * 64 && row_block < num_row_blocks && scale.k < column_blocks<reduced>) {
+            copies.scales = weights + row_block / 2 * row_bytes + scale.k * MJ_SCALED_BLOCK_BYTES + MJ_SCALED_BLOCK_CODE_BYTES +
+                            scale.entry * 16 + row_block % 2 * 8;
         }
 #pragma unroll
         for (int i = 0; i < token_copies; i++) {
@@ -134,10 +148,10 @@ template <class Config> struct GemmFp4 {
             copy_async_16(half + thread() % 128 * 16, valid ? copies.codes + offset + k * MJ_SCALED_BLOCK_BYTES : good, valid);
         }
         if (thread() < row_blocks * 64) {
-            int k = thread() / 32 % 2;
-            bool valid = copies.scales != nullptr && inside<reduced>(step * k_blocks + k);
-            uint32_t half = stage + (k * row_blocks + thread() / 64) * half_bytes;
-            copy_async_8_part(half + half_code_bytes + thread() % 32 * 8, valid ? copies.scales + offset : good, valid ? 8 : 0);
+            ScaleCopy scale = scale_copy();
+            bool valid = copies.scales != nullptr && inside<reduced>(step * k_blocks + scale.k);
+            uint32_t half = stage + (scale.k * row_blocks + scale.half) * half_bytes;
+            copy_async_8_part(half + half_code_bytes + scale.entry * 8, valid ? copies.scales + offset : good, valid ? 8 : 0);
         }
     }
 
@@ -160,7 +174,7 @@ template <class Config> struct GemmFp4 {
         }
         if (thread() < block_tokens) {
             int bytes = copies.token_scales == nullptr ? 0 : present<reduced>(left / 16, token_scale_bytes);
-            copy_async_8_part(stage + token_scales_at + thread() * token_scale_bytes,
+            copy_async_8_part(stage + token_scale_offset(thread()),
                               bytes > 0 ? copies.token_scales + step * token_scale_bytes : good, bytes);
         }
     }
@@ -177,28 +191,40 @@ template <class Config> struct GemmFp4 {
         return token * token_row_bytes + ((chunk ^ (token >> 1 & 3)) << 4);
     }
 
+    // Eight bytes of scales a token, ordered so that 16 neighbouring lanes meet 32 banks, when they copy and when they load.
+    __device__ __forceinline__ static int token_scale_offset(int token)
+    {
+        int upper = token >> 2 & 1, group = token >> 3 & 3;
+        int slot = block_tokens < 32 ? token : (token & ~31) + upper * 16 + (group ^ 2 * upper) * 4 + token % 4;
+        return token_scales_at + slot * token_scale_bytes;
+    }
+
+    // The warp's m16 tile m. Two of a warp are 32 rows apart: their scales are neighbours.
+    __device__ __forceinline__ static int row_tile_of(int warp, int m)
+    {
+        int place = warp / warps_on_tokens;
+        return row_tiles == 2 ? place / 2 * 4 + place % 2 + 2 * m : place;
+    }
+
     __device__ __forceinline__ void consume(uint32_t stage)
     {
         int lane = static_cast<int>(threadIdx.x) % 32, warp = static_cast<int>(threadIdx.x) / 32;
-        int first_row_tile = warp / warps_on_tokens * row_tiles, first_token = warp % warps_on_tokens * token_tiles * 8;
+        int first_row_tile = row_tile_of(warp, 0), first_token = warp % warps_on_tokens * token_tiles * 8;
+        uint32_t b_scales[k_blocks][(token_tiles + 3) / 4];
+        load_token_scales(b_scales, stage, first_token, lane);
 #pragma unroll
         for (int k = 0; k < k_blocks; k++) {
             uint32_t half = stage + (k * row_blocks + first_row_tile / 4) * half_bytes;
-            uint32_t a[row_tiles][4], b[token_tiles][2], b_scales[(token_tiles + 3) / 4];
+            uint32_t a[row_tiles][4], b[token_tiles][2];
 #pragma unroll
             for (int m = 0; m < row_tiles; m++) {
                 // Matrices of 8 rows by 16 bytes: rows 0 and 8, then the same 32 columns on.
-                int row_group = (first_row_tile + m) % 4 * 2 + lane / 8 % 2;
+                int row_group = row_tile_of(warp, m) % 4 * 2 + lane / 8 % 2;
                 load_matrix_x4(a[m], half + row_group * 256 + lane / 16 * 128 + lane % 8 * 16);
             }
             uint32_t a_scales = load_shared_4(half + half_code_bytes + weight_scale_at(first_row_tile % 4, lane));
             load_tokens(b, stage + weight_bytes, first_token, k, lane);
-#pragma unroll
-            for (int n = 0; n < token_tiles; n += 4) {
-                int token = first_token + n * 8 + lane % 4 % (token_tiles < 4 ? token_tiles : 4) * 8 + lane / 4;
-                b_scales[n / 4] = load_shared_4(stage + token_scales_at + token * token_scale_bytes + k * 4);
-            }
-            products<0>(a, b, a_scales, b_scales);
+            products<0>(a, b, a_scales, b_scales[k]);
         }
     }
 
@@ -206,8 +232,21 @@ template <class Config> struct GemmFp4 {
     // of a group hold the first one's rows and lanes 2 and 3 the second one's; one tile is held twice.
     __device__ __forceinline__ static int weight_scale_at(int tile, int lane)
     {
-        int eighth = row_tiles == 2 ? lane % 4 : tile % 2 * 2 + lane % 2;
-        return (eighth * 8 + lane / 4) * 8 + tile / 2 * 4;
+        int entry = (tile % 2 * 2 + lane % 2) * 8 + lane / 4;
+        return entry * 8 + (row_tiles == 2 ? lane % 4 / 2 : tile / 2) * 4;
+    }
+
+    // Of both packed blocks at once; lane q of a group of four has those of n8 tiles q, q + 4 and so on.
+    __device__ __forceinline__ static void load_token_scales(uint32_t (&scales)[k_blocks][(token_tiles + 3) / 4], uint32_t stage,
+                                                             int first_token, int lane)
+    {
+#pragma unroll
+        for (int n = 0; n < token_tiles; n += 4) {
+            uint32_t both[2];
+            int token = first_token + n * 8 + lane % 4 % (token_tiles < 4 ? token_tiles : 4) * 8 + lane / 4;
+            load_shared_8(both, stage + token_scale_offset(token));
+            scales[0][n / 4] = both[0], scales[1][n / 4] = both[1];
+        }
     }
 
     __device__ __forceinline__ static void load_tokens(uint32_t (&b)[token_tiles][2], uint32_t tokens, int first, int k,
@@ -244,7 +283,7 @@ template <class Config> struct GemmFp4 {
         int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
 #pragma unroll
         for (int m = 0; m < row_tiles; m++) {
-            int row = (warp / warps_on_tokens * row_tiles + m) * 16 + lane / 4;
+            int row = row_tile_of(warp, m) * 16 + lane / 4;
 #pragma unroll
             for (int n = 0; n < token_tiles; n++) {
                 int token = (warp % warps_on_tokens * token_tiles + n) * 8 + lane % 4 * 2;
