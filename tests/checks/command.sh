@@ -73,7 +73,7 @@ also 'Exit status: 0 '
 expect 2 '^moejit inspect cost: "fly" is no option' "${cost[@]}" fly
 expect 2 '--family is "all of them", needs one of: all, portable, hopper, fp4' "${cost[@]}" --family 'all of them'
 expect 2 '--tile is "1x1", which is no tile' "${cost[@]}" --tile 1x1
-expect 2 '--tile is "fp4_64x8x128", which does not run on sm_90a' "${cost[@]}" --tile fp4_64x8x128
+expect 2 '--tile is "fp4_64x8x256", which does not run on sm_90a' "${cost[@]}" --tile fp4_64x8x256
 expect 2 '--tokens is "0", needs a whole number from 1' "${cost[@]}" --tokens 0
 expect 2 '^moejit inspect cost: no tile 64x8x64 is of the hopper family and runs on sm_90a' "${cost[@]}" --family hopper --tile 64x8x64
 expect 2 '^moejit inspect cost: no tile is of the fp4 family and runs on sm_90a' "${cost[@]}" --family fp4
@@ -98,7 +98,6 @@ also 'moejit_down_[a-z_]*64x8x64: not in the table of pipes, counted as control:
 expect 0 '^\{"kernel": "down 64x8x64", "gpu": "H100 80GB HBM3", "registers": [1-9].*"multiplying": \{"integer": 4\.00, .*"predicted_us": \{\}\}$' "${cost[@]}" --json --tokens none
 expect 3 'counting on the emulator: .*none.so: no CUDA driver' "${cost[@]}" --emulator "$folder/none.so"
 expect 0 '"gpu": "GeForce RTX 5090".*"tensor": 32\.00, "memory": 131\.53' "${cost[@]}" --arch sm_120a --json
-expect 0 '"gpu": "DGX Spark \(GB10\)".*"tensor": 32\.00, "memory": 257\.55' "${cost[@]}" --arch sm_121a --json
 MOEJIT_NVDISASM=$folder/nvdisasm expect 0 '^ +/\*0010\*/ +@P0 LOP3' "${inspect[@]}" --kernel $kernel --what sass
 
 # run, on the emulator.

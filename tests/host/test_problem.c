@@ -193,7 +193,7 @@ static void the_block_scaled_layout_has_its_sizes(void **state) {
     assert_int_equal(workspace.x_value_scales - workspace.x_values, 256 * 112);
     assert_int_equal(workspace.intermediate - workspace.x_value_scales, 256 * 16);
     assert_int_equal(workspace.intermediate_scales - workspace.intermediate, 256 * layer.top_k * 48);
-    assert_int_equal(workspace.partials - workspace.intermediate_scales, 256 * layer.top_k * 8);
+    assert_int_equal(workspace.partials - workspace.intermediate_scales, 256 * layer.top_k * 16);
 }
 
 static void the_ordered_workspace_keeps_its_cap(void **state) {
