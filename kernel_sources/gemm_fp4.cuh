@@ -105,14 +105,16 @@ template <class Config> struct GemmFp4 {
             }
             copy_async_commit(); // a group always, so that waits can count groups
         };
+        // Before step 0 the ring is filled, all stages but one; the code that fills stands here once, since it is what takes long
+        // to compile.
 #pragma unroll 1
-        for (int step = 0; step < num_stages - 1; step++) fill(step, step);
-#pragma unroll 1
-        for (int step = 0, stage = 0; step < num_steps; step++) {
-            copy_async_wait<num_stages - 2>();
-            __syncthreads(); // this step's copies of all threads have arrived, and the stage filled next is no longer read
+        for (int step = 1 - num_stages, stage = 1; step < num_steps; step++) {
+            if (step >= 0) {
+                copy_async_wait<num_stages - 2>();
+                __syncthreads(); // this step's copies of all threads have arrived, and the stage filled next is no longer read
+            }
             fill(stage == 0 ? num_stages - 1 : stage - 1, step + num_stages - 1);
-            consume<reduced>(base + stage * stage_bytes, first_row_block % 2, step);
+            if (step >= 0) consume<reduced>(base + stage * stage_bytes, first_row_block % 2, step);
             stage = stage + 1 == num_stages ? 0 : stage + 1;
         }
         copy_async_wait<0>();

@@ -169,10 +169,12 @@ double mj_loop_cost_tensor_share(const struct mj_block_cost *cost) {
     return tensor / larger(tensor, other);
 }
 
-bool mj_loop_cost_meets_budget(const struct mj_machine *machine, const struct mj_block_cost *cost) {
-    if (mj_loop_cost_is_decode(cost)) {
-        double terabytes = mj_loop_cost_terabytes_per_s(machine, cost->clocks[cost->busiest]);
-        return terabytes >= machine->budget_bytes_per_s * 1e-12;
-    }
-    return mj_loop_cost_tensor_share(cost) >= MJ_LOOP_COST_MIN_TENSOR_SHARE;
+bool mj_loop_cost_meets_memory_budget(const struct mj_machine *machine, const struct mj_block_cost *cost) {
+    double terabytes = mj_loop_cost_terabytes_per_s(machine, cost->clocks[cost->busiest]);
+    return !mj_loop_cost_is_decode(cost) || terabytes >= machine->budget_bytes_per_s * 1e-12;
+}
+
+bool mj_loop_cost_meets_tensor_budget(const struct mj_tile *tile, const struct mj_block_cost *cost) {
+    bool prefill = !mj_loop_cost_is_decode(cost) || tile->block_tokens >= MJ_LOOP_COST_PREFILL_TOKENS;
+    return !prefill || mj_loop_cost_tensor_share(cost) >= MJ_LOOP_COST_MIN_TENSOR_SHARE;
 }

@@ -84,11 +84,14 @@ double mj_loop_cost_instructions(const double pipes[MJ_NUM_PIPES]); // their sum
 double mj_loop_cost_terabytes_per_s(const struct mj_machine *machine, double clocks);
 
 // Budgets (docs/kernels.md). Where memory binds more than the tensor cores: instructions keep up with the machine's
-// budget. Else: the tensor cores work 90 % of the time.
+// budget. Else, and in tiles so wide that several take their weights from a cache: the tensor cores work 90 % of the
+// time.
 #define MJ_LOOP_COST_MIN_TENSOR_SHARE 0.9
+#define MJ_LOOP_COST_PREFILL_TOKENS 64
 bool mj_loop_cost_is_decode(const struct mj_block_cost *cost);
 double mj_loop_cost_tensor_share(const struct mj_block_cost *cost);
-bool mj_loop_cost_meets_budget(const struct mj_machine *machine, const struct mj_block_cost *cost);
+bool mj_loop_cost_meets_memory_budget(const struct mj_machine *machine, const struct mj_block_cost *cost);
+bool mj_loop_cost_meets_tensor_budget(const struct mj_tile *tile, const struct mj_block_cost *cost);
 
 // ---- A layer
 

@@ -74,7 +74,15 @@ static void a_block_of_wgmma(void **state) {
     near(cost.clocks[MJ_TERM_MEMORY], 576 * 132 * 1.755e9 / 3.1e12);
     assert_int_equal(cost.busiest, MJ_TERM_SHARED);
     assert_true(mj_loop_cost_is_decode(&cost)); // 32 < 43
-    assert_true(mj_loop_cost_meets_budget(h100(), &cost));
+    assert_true(mj_loop_cost_meets_memory_budget(h100(), &cost));
+    assert_true(mj_loop_cost_meets_tensor_budget(&tile, &cost)); // 64 tokens are prefill: 32 of 32 clocks
+    cost.clocks[MJ_TERM_SHARED] = 36;                            // of 37 that memory allows, but 32 of tensor cores
+    assert_true(mj_loop_cost_meets_memory_budget(h100(), &cost));
+    assert_false(mj_loop_cost_meets_tensor_budget(&tile, &cost));
+    tile.block_tokens = 56;
+    assert_true(mj_loop_cost_meets_tensor_budget(&tile, &cost));
+    cost.clocks[MJ_TERM_SHARED] = 38;
+    assert_false(mj_loop_cost_meets_memory_budget(h100(), &cost));
 }
 
 static void a_warpgroup_with_two_row_blocks_leaves_more_warps_to_copy(void **state) {
@@ -139,10 +147,10 @@ static void a_block_of_mma_sync(void **state) {
     near(cost.clocks[MJ_TERM_TENSOR], 64 * 16 * 64 / 1350.0);
     assert_false(mj_loop_cost_is_decode(&cost)); // 48.5 > 43
     near(mj_loop_cost_tensor_share(&cost), 64 * 16 * 64 / 1350.0 / 50);
-    assert_true(mj_loop_cost_meets_budget(h100(), &cost));
+    assert_true(mj_loop_cost_meets_tensor_budget(&tile, &cost));
     loop.instructions[MJ_PIPE_INTEGER] = 120;
     mj_loop_cost_block(h100(), &tile, &loop, &no_copying, 1, &cost);
-    assert_false(mj_loop_cost_meets_budget(h100(), &cost));
+    assert_false(mj_loop_cost_meets_tensor_budget(&tile, &cost));
 }
 
 // Published figures that follow from each other: dense FP4 TFLOP/s, and CTAs as the occupancy calculator has them.
@@ -179,11 +187,11 @@ static void a_block_of_scaled_mma_sync(void **state) {
     near(cost.clocks[MJ_TERM_SHARED], 9 + (576 + 16 * 9 / 2.0) / 128); // 9 bytes of a token's codes and scales
     near(cost.clocks[MJ_TERM_TENSOR], 64 * 16 * 16 / 2048.0);
     near(cost.clocks[MJ_TERM_MEMORY], 576 * 170 * 2.407e9 / 1.792e12);
-    assert_true(mj_loop_cost_is_decode(&cost) && mj_loop_cost_meets_budget(machine, &cost));
+    assert_true(mj_loop_cost_is_decode(&cost) && mj_loop_cost_meets_memory_budget(machine, &cost));
     near(mj_loop_cost_terabytes_per_s(machine, cost.clocks[MJ_TERM_MEMORY]), 1.792);
     loop.instructions[MJ_PIPE_INTEGER] = 2 * 4 * 132; // of one block 132 clocks, where its bytes take 131.7
     mj_loop_cost_block(machine, &tile, &loop, &no_copying, 1, &cost);
-    assert_false(mj_loop_cost_meets_budget(machine, &cost));
+    assert_false(mj_loop_cost_meets_memory_budget(machine, &cost));
 }
 
 static struct mj_problem make_problem(int experts, int top_k) {

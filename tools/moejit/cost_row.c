@@ -71,8 +71,8 @@ void cost_row_faults(const struct cost_row *row, char *faults, size_t bytes) {
         {row->ctas_per_sm == 0, "fits no SM"},
         {narrow_loads(row) > 0, "narrow loads"},
         {row->counted && row->conflicts > 0, "bank conflicts"},
-        {!mj_loop_cost_meets_budget(row->machine, &row->block),
-         mj_loop_cost_is_decode(&row->block) ? below : "below 90 % tensor"},
+        {!mj_loop_cost_meets_memory_budget(row->machine, &row->block), below},
+        {!mj_loop_cost_meets_tensor_budget(row->tile, &row->block), "below 90 % tensor"},
     };
     faults[0] = '\0';
     for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++) {
