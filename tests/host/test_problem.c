@@ -174,7 +174,7 @@ static void activations_and_packed_layout_choose_the_family(void **state) {
 }
 
 // The bytes of odd sizes: blocks of 128 rows by 64 columns with their scales; rows of codes to 32 columns, of scales to
-// 128.
+// 256.
 static void the_block_scaled_layout_has_its_sizes(void **state) {
     (void)state;
     struct mj_problem problem;
