@@ -12,10 +12,9 @@
 // tensor TFLOP/s with f32 sums 209.5 of bf16 and 1676 of FP4, which by multiprocessors and clock are 256 and 2048
 // multiply-adds. NVIDIA, DGX Spark data sheet: 6144 CUDA cores, 273 GB/s, 1 PFLOP/s of FP4 with sparsity. Derived: 48
 // multiprocessors of 128 cores; half of the PFLOP/s dense; and the clock, which NVIDIA does not print, that makes
-// 0.5 PFLOP/s of 48 x 2048 multiply-adds (drivers report 2.418 GHz). No table has the rates of 12.x below; taken are
-// those of CUDA C++ programming guide, "Arithmetic Instructions", for compute capability 8.9, whose quarters are alike:
-// integer products and conversions 64, special functions 16. Shared memory moves 128 bytes a clock in every arch of
-// that guide.
+// 0.5 PFLOP/s of 48 x 2048 multiply-adds. Taken over from compute capability 8.9, not looked up for 12.x (CUDA C++
+// programming guide, "Arithmetic Instructions" and "Shared Memory"): integer products and conversions 64 lanes, special
+// functions 16, shared memory 128 bytes a clock. No fp4 tile is bound by any of these but the last.
 //
 // Warps, CTAs and shared memory of all three: the same guide's technical specifications, and cuda_occupancy.h.
 static const struct mj_machine machines[] = {
