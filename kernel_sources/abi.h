@@ -81,10 +81,10 @@ enum mj_packed_layout { MJ_LAYOUT_FRAGMENTS = 2, MJ_LAYOUT_BLOCK_SCALED = 3 }; /
 #define MJ_SCALED_BLOCK_BYTES (MJ_SCALED_BLOCK_CODE_BYTES + MJ_SCALED_BLOCK_SCALE_BYTES)
 
 // Rows of activations in NVFP4, beside that layout: codes [rows][MJ_ROW_CODE_BYTES], scales [rows][MJ_ROW_SCALE_BYTES], of C
-// columns, natural order. The pitches are for copies of 16 and 8 bytes; what lies past C / 2 and C / 16 bytes of a row is neither
+// columns, natural order. The pitches are for copies of 16 bytes; what lies past C / 2 and C / 16 bytes of a row is neither
 // written nor read. A word of scales serves 64 columns: what mma.sync takes of a row, and a 128x4 tile has in one place.
 #define MJ_ROW_CODE_BYTES(columns) (((columns) + 31) / 32 * 16)
-#define MJ_ROW_SCALE_BYTES(columns) (((columns) + 127) / 128 * 8)
+#define MJ_ROW_SCALE_BYTES(columns) (((columns) + 255) / 256 * 16)
 
 // ---- Kernel arguments ---------------------------------------------------------------------------------------------------
 

@@ -22,9 +22,9 @@ template <class Config> struct GemmFp4 {
     static constexpr int token_tiles = block_tokens / 8 / warps_on_tokens;     // n8 tiles of a warp
     static constexpr int row_blocks = block_rows / MJ_BLOCK_ROWS;              // halves of packed blocks, 64 rows each
     static constexpr int k_blocks = Config::block_k / MJ_SCALED_BLOCK_COLUMNS; // of a stage
-    static constexpr int half_code_bytes = MJ_SCALED_BLOCK_CODE_BYTES / 2, half_scale_bytes = MJ_SCALED_BLOCK_SCALE_BYTES / 2;
-    static constexpr int half_bytes = half_code_bytes + half_scale_bytes;
-    static constexpr int weight_bytes = k_blocks * row_blocks * half_bytes; // of a stage; then codes, then scales of tokens
+    static constexpr int half_code_bytes = MJ_SCALED_BLOCK_CODE_BYTES / 2;
+    static constexpr int weight_block_bytes = row_blocks * half_code_bytes + MJ_SCALED_BLOCK_SCALE_BYTES;
+    static constexpr int weight_bytes = k_blocks * weight_block_bytes; // of a stage; then codes, then scales of tokens
     static constexpr int token_row_bytes = Config::block_k / 2, token_scale_bytes = Config::block_k / 16;
     static constexpr int token_scales_at = weight_bytes + block_tokens * token_row_bytes;
     static constexpr int stage_bytes = token_scales_at + block_tokens * token_scale_bytes;
@@ -34,7 +34,7 @@ template <class Config> struct GemmFp4 {
     static constexpr int work_bytes = ring_bytes > staging_bytes ? ring_bytes : staging_bytes;
 
     static_assert(Config::packed_layout == MJ_LAYOUT_BLOCK_SCALED, "codes and scales as the tensor cores take them");
-    static_assert(k_blocks == 2, "a stage has 64 bytes of a token's codes and 8 of its scales");
+    static_assert(k_blocks == 4, "a stage has 128 bytes of a token's codes and 16 of its scales");
     static_assert(row_tiles * warps_on_rows * 16 == block_rows && row_tiles <= 2, "warps share the rows evenly, in one half");
     static_assert(token_tiles * warps_on_tokens * 8 == block_tokens, "warps share the tokens evenly");
     static_assert(num_threads == row_blocks * 128 && num_threads >= block_tokens, "16 bytes of each packed block a thread");
@@ -52,8 +52,8 @@ template <class Config> struct GemmFp4 {
     template <int reduced>
     static constexpr int column_blocks = (reduced + MJ_SCALED_BLOCK_COLUMNS - 1) / MJ_SCALED_BLOCK_COLUMNS;
 
-    // What this thread copies of each stage: of every packed block 16 bytes of codes, of one 8 bytes of scales; pieces of
-    // tokens' rows. Sources are those of the first stage; null where there is nothing.
+    // What this thread copies of each stage, 16 bytes each: codes of every packed block, scales of one; pieces of tokens' rows.
+    // Sources are those of the first stage; null where there is nothing.
     static constexpr int pieces = token_row_bytes / 16, token_copies = (block_tokens * pieces + num_threads - 1) / num_threads;
     struct Copies {
         const uint8_t *codes, *scales, *token_codes[token_copies], *token_scales;
@@ -68,14 +68,12 @@ template <class Config> struct GemmFp4 {
         constexpr int64_t row_bytes = static_cast<int64_t>(column_blocks<reduced>) * MJ_SCALED_BLOCK_BYTES;
         Copies copies{};
         int row_block = first_row_block + thread() / 128;
-        if (row_block < num_row_blocks) {
+        // Rows past a packed block whose second half comes first are another launch's: nobody takes their sums.
+        if (row_block < num_row_blocks && row_block / 2 == first_row_block / 2) {
             copies.codes = weights + row_block / 2 * row_bytes + row_block % 2 * half_code_bytes + thread() % 128 * 16;
         }
-        row_block = first_row_block + thread() / 64;
-        if (thread() < row_blocks * 64 && row_block < num_row_blocks && thread() / 32 % 2 < column_blocks<reduced>) {
-            copies.scales = weights + row_block / 2 * row_bytes + thread() / 32 % 2 * MJ_SCALED_BLOCK_BYTES +
-                            MJ_SCALED_BLOCK_CODE_BYTES + thread() % 32 * 16 + row_block % 2 * 8;
-        }
+        copies.scales = weights + first_row_block / 2 * row_bytes + thread() / 32 * MJ_SCALED_BLOCK_BYTES +
+                        MJ_SCALED_BLOCK_CODE_BYTES + thread() % 32 * 16; // of the first k_blocks warps
 #pragma unroll
         for (int i = 0; i < token_copies; i++) {
             int token = (thread() + i * num_threads) / pieces, row = token < block_tokens ? shared.token_rows[token] : -1;
@@ -107,38 +105,44 @@ template <class Config> struct GemmFp4 {
             }
             copy_async_commit(); // a group always, so that waits can count groups
         };
+        // Before step 0 the ring is filled, all stages but one; the code that fills stands here once, since it is what takes long
+        // to compile.
 #pragma unroll 1
-        for (int step = 0; step < num_stages - 1; step++) fill(step, step);
-#pragma unroll 1
-        for (int step = 0, stage = 0; step < num_steps; step++) {
-            copy_async_wait<num_stages - 2>();
-            __syncthreads(); // this step's copies of all threads have arrived, and the stage filled next is no longer read
+        for (int step = 1 - num_stages, stage = 1; step < num_steps; step++) {
+            if (step >= 0) {
+                copy_async_wait<num_stages - 2>();
+                __syncthreads(); // this step's copies of all threads have arrived, and the stage filled next is no longer read
+            }
             fill(stage == 0 ? num_stages - 1 : stage - 1, step + num_stages - 1);
-            consume(base + stage * stage_bytes);
+            if (step >= 0) consume<reduced>(base + stage * stage_bytes, first_row_block % 2, step);
             stage = stage + 1 == num_stages ? 0 : stage + 1;
         }
         copy_async_wait<0>();
         __syncthreads(); // the ring is free for the epilogue
     }
 
-    // Halves of packed blocks, [k block][row block]: 2048 bytes of codes, then for row i of 32 the scales of rows i and
-    // i + 32. What is beyond the matrix becomes zeros; the address must be a good one even where nothing is read.
+    // Of each packed block [row block] 2048 bytes of codes, then its 128x4 tile of scales. Rows beyond the matrix become zeros;
+    // the address must be a good one even where nothing is read. Column blocks beyond it are neither filled nor multiplied.
     template <int reduced>
     __device__ __forceinline__ static void fill_weights(uint32_t stage, const Copies &copies, const uint8_t *good, int step)
     {
         int64_t offset = static_cast<int64_t>(step) * k_blocks * MJ_SCALED_BLOCK_BYTES;
 #pragma unroll
         for (int k = 0; k < k_blocks; k++) {
-            bool valid = copies.codes != nullptr && inside<reduced>(step * k_blocks + k);
-            uint32_t half = stage + (k * row_blocks + thread() / 128) * half_bytes;
-            copy_async_16(half + thread() % 128 * 16, valid ? copies.codes + offset + k * MJ_SCALED_BLOCK_BYTES : good, valid);
+            if (!inside<reduced>(step * k_blocks + k)) break;
+            bool valid = copies.codes != nullptr;
+            copy_async_16(stage + k * weight_block_bytes + thread() * 16, valid ? copies.codes + offset + k * MJ_SCALED_BLOCK_BYTES : good, valid);
         }
-        if (thread() < row_blocks * 64) {
-            int k = thread() / 32 % 2;
-            bool valid = copies.scales != nullptr && inside<reduced>(step * k_blocks + k);
-            uint32_t half = stage + (k * row_blocks + thread() / 64) * half_bytes;
-            copy_async_8_part(half + half_code_bytes + thread() % 32 * 8, valid ? copies.scales + offset : good, valid ? 8 : 0);
+        if (int k = thread() / 32; k < k_blocks && inside<reduced>(step * k_blocks + k)) {
+            copy_async_16(stage + k * weight_block_bytes + weight_scale_offset(thread() % 32), copies.scales + offset);
         }
+    }
+
+    // The four scale words of rows i, i + 32, i + 64 and i + 96, so placed that 16 lanes of a load, which want rows i to i + 3
+    // and i + 8 to i + 11, meet 32 banks.
+    __device__ __forceinline__ static int weight_scale_offset(int i)
+    {
+        return row_blocks * half_code_bytes + (i ^ (i >> 3 & 1) << 2) * 16;
     }
 
     template <int reduced> __device__ __forceinline__ static bool inside(int column_block)
@@ -160,7 +164,7 @@ template <class Config> struct GemmFp4 {
         }
         if (thread() < block_tokens) {
             int bytes = copies.token_scales == nullptr ? 0 : present<reduced>(left / 16, token_scale_bytes);
-            copy_async_8_part(stage + token_scales_at + thread() * token_scale_bytes,
+            copy_async_16_part(stage + token_scale_offset(thread()),
                               bytes > 0 ? copies.token_scales + step * token_scale_bytes : good, bytes);
         }
     }
@@ -174,40 +178,69 @@ template <class Config> struct GemmFp4 {
     // 16-byte chunks of a token's row are permuted by the row, so that eight rows of one column meet eight bank groups.
     __device__ __forceinline__ static int token_offset(int token, int chunk)
     {
-        return token * token_row_bytes + ((chunk ^ (token >> 1 & 3)) << 4);
+        return token * token_row_bytes + ((chunk ^ (token & 7)) << 4);
     }
 
-    __device__ __forceinline__ void consume(uint32_t stage)
+    // 16 bytes of scales a token, so placed that eight lanes of a load, which want two tokens of each of four n8 tiles, meet
+    // 32 banks.
+    __device__ __forceinline__ static int token_scale_offset(int token)
+    {
+        return token_scales_at + (token ^ (token >> 3 & 3) << 1) * token_scale_bytes;
+    }
+
+    // The warp's m16 tile m. Two of a warp are 32 rows apart: their scales are neighbours in shared memory.
+    __device__ __forceinline__ static int row_tile_of(int warp, int m)
+    {
+        int place = warp / warps_on_tokens;
+        return row_tiles == 2 ? place / 2 * 4 + place % 2 + 2 * m : place;
+    }
+
+    // first_half: of a packed block, that the tile's first 64 rows are.
+    template <int reduced> __device__ __forceinline__ void consume(uint32_t stage, int first_half, int step)
     {
         int lane = static_cast<int>(threadIdx.x) % 32, warp = static_cast<int>(threadIdx.x) / 32;
-        int first_row_tile = warp / warps_on_tokens * row_tiles, first_token = warp % warps_on_tokens * token_tiles * 8;
+        int first_row_tile = row_tile_of(warp, 0), first_token = warp % warps_on_tokens * token_tiles * 8;
+        uint32_t b_scales[k_blocks][(token_tiles + 3) / 4];
+        load_token_scales(b_scales, stage, first_token, lane);
 #pragma unroll
         for (int k = 0; k < k_blocks; k++) {
-            uint32_t half = stage + (k * row_blocks + first_row_tile / 4) * half_bytes;
-            uint32_t a[row_tiles][4], b[token_tiles][2], b_scales[(token_tiles + 3) / 4];
+            if (!inside<reduced>(step * k_blocks + k)) break;
+            uint32_t block = stage + k * weight_block_bytes, half = block + first_row_tile / 4 * half_code_bytes;
+            uint32_t a[row_tiles][4], b[token_tiles][2], a_scales[row_tiles];
 #pragma unroll
             for (int m = 0; m < row_tiles; m++) {
                 // Matrices of 8 rows by 16 bytes: rows 0 and 8, then the same 32 columns on.
-                int row_group = (first_row_tile + m) % 4 * 2 + lane / 8 % 2;
+                int row_group = row_tile_of(warp, m) % 4 * 2 + lane / 8 % 2;
                 load_matrix_x4(a[m], half + row_group * 256 + lane / 16 * 128 + lane % 8 * 16);
             }
-            uint32_t a_scales = load_shared_4(half + half_code_bytes + weight_scale_at(first_row_tile % 4, lane));
+            load_weight_scales(a_scales, block, (first_half + first_row_tile / 4) % 2, first_row_tile % 4, lane);
             load_tokens(b, stage + weight_bytes, first_token, k, lane);
-#pragma unroll
-            for (int n = 0; n < token_tiles; n += 4) {
-                int token = first_token + n * 8 + lane % 4 % (token_tiles < 4 ? token_tiles : 4) * 8 + lane / 4;
-                b_scales[n / 4] = load_shared_4(stage + token_scales_at + token * token_scale_bytes + k * 4);
-            }
-            products<0>(a, b, a_scales, b_scales);
+            products<0>(a, b, a_scales, b_scales[k]);
         }
     }
 
-    // Where a lane's word of weight scales is, among those of 32 rows and their 32 followers. Of two m16 tiles, lanes 0 and 1
-    // of a group hold the first one's rows and lanes 2 and 3 the second one's; one tile is held twice.
-    __device__ __forceinline__ static int weight_scale_at(int tile, int lane)
+    // Of m16 tile `tile` of a half of a packed block, and the one 32 rows on: lanes 0 and 1 of a group of four have those of rows
+    // lane / 4 and 8 more, as lanes 2 and 3 have.
+    __device__ __forceinline__ static void load_weight_scales(uint32_t (&scales)[row_tiles], uint32_t block, int half, int tile,
+                                                              int lane)
     {
-        int eighth = row_tiles == 2 ? lane % 4 : tile % 2 * 2 + lane % 2;
-        return (eighth * 8 + lane / 4) * 8 + tile / 2 * 4;
+        uint32_t both[2];
+        load_shared_8(both, block + weight_scale_offset((tile % 2 * 2 + lane % 2) * 8 + lane / 4) + half * 8);
+        scales[0] = row_tiles == 2 || tile < 2 ? both[0] : both[1];
+        if constexpr (row_tiles == 2) scales[1] = both[1];
+    }
+
+    // Of all packed blocks of the stage at once; lane q of a group of four has those of n8 tiles q, q + 4 and so on.
+    __device__ __forceinline__ static void load_token_scales(uint32_t (&scales)[k_blocks][(token_tiles + 3) / 4], uint32_t stage,
+                                                             int first_token, int lane)
+    {
+#pragma unroll
+        for (int n = 0; n < token_tiles; n += 4) {
+            uint32_t all[k_blocks];
+            int token = first_token + n * 8 + lane % 4 % (token_tiles < 4 ? token_tiles : 4) * 8 + lane / 4;
+            load_shared_16(all, stage + token_scale_offset(token));
+            for (int k = 0; k < k_blocks; k++) scales[k][n / 4] = all[k];
+        }
     }
 
     __device__ __forceinline__ static void load_tokens(uint32_t (&b)[token_tiles][2], uint32_t tokens, int first, int k,
@@ -226,14 +259,15 @@ template <class Config> struct GemmFp4 {
         }
     }
 
-    // Products i and up of the warp's, row tiles outermost: which lanes hold the scales is part of the instruction.
+    // Products i and up of the warp's, row tiles outermost: which lane holds a token's scales is part of the instruction.
     template <int i>
     __device__ __forceinline__ void products(const uint32_t (&a)[row_tiles][4], const uint32_t (&b)[token_tiles][2],
-                                             uint32_t a_scales, const uint32_t (&b_scales)[(token_tiles + 3) / 4])
+                                             const uint32_t (&a_scales)[row_tiles],
+                                             const uint32_t (&b_scales)[(token_tiles + 3) / 4])
     {
         if constexpr (i < row_tiles * token_tiles) {
             constexpr int m = i / token_tiles, n = i % token_tiles;
-            mma_nvfp4<m, n % 4>(sums[m][n], a[m], b[n], a_scales, b_scales[n / 4]);
+            mma_nvfp4<0, n % 4>(sums[m][n], a[m], b[n], a_scales[m], b_scales[n / 4]);
             products<i + 1>(a, b, a_scales, b_scales);
         }
     }
@@ -244,7 +278,7 @@ template <class Config> struct GemmFp4 {
         int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
 #pragma unroll
         for (int m = 0; m < row_tiles; m++) {
-            int row = (warp / warps_on_tokens * row_tiles + m) * 16 + lane / 4;
+            int row = row_tile_of(warp, m) * 16 + lane / 4;
 #pragma unroll
             for (int n = 0; n < token_tiles; n++) {
                 int token = (warp % warps_on_tokens * token_tiles + n) * 8 + lane % 4 * 2;

@@ -23,18 +23,11 @@ __device__ __forceinline__ void copy_async_16(uint32_t destination, const void *
                  : "memory");
 }
 
-// The first `bytes` of 16, 8 or 4; zeros for the others. The smaller ones go by L1.
+// The first `bytes` of 16 or 4; zeros for the others. The smaller ones go by L1.
 __device__ __forceinline__ void copy_async_16_part(uint32_t destination, const void *source, int bytes)
 {
     asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(destination),
                  "l"(__cvta_generic_to_global(source)), "r"(bytes)
-                 : "memory");
-}
-
-__device__ __forceinline__ void copy_async_8_part(uint32_t destination, const void *source, int bytes)
-{
-    asm volatile("cp.async.ca.shared.global [%0], [%1], 8, %2;" ::"r"(destination), "l"(__cvta_generic_to_global(source)),
-                 "r"(bytes)
                  : "memory");
 }
 
@@ -79,13 +72,6 @@ __device__ __forceinline__ void load_shared_16(uint32_t (&v)[4], uint32_t addres
                  : "=r"(v[0]), "=r"(v[1]), "=r"(v[2]), "=r"(v[3])
                  : "r"(address)
                  : "memory");
-}
-
-__device__ __forceinline__ uint32_t load_shared_4(uint32_t address)
-{
-    uint32_t v;
-    asm volatile("ld.shared.b32 %0, [%1];" : "=r"(v) : "r"(address) : "memory");
-    return v;
 }
 
 __device__ __forceinline__ void load_shared_8(uint32_t (&v)[2], uint32_t address)

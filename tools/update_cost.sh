@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Writes the golden table of `moejit inspect cost` anew (tests/kernels/cost_sm_90a.txt and its copy in docs/kernels.md): after
-# each change of kernels or tiles that is meant to change it. Look at what `git diff` says then.
+# Writes the golden tables of `moejit inspect cost` anew (tests/kernels/cost_ARCH.txt and their copies in docs/): after each
+# change of kernels or tiles that is meant to change them. Look at what `git diff` says then.
 set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/prepare.sh"
 need_packages

@@ -3,6 +3,8 @@
 #include <math.h>
 #include <string.h>
 
+#include "moe/loop_cost.h"
+
 // Clocks of one multiprocessor for 64 rows, 16 of the reduction and N tokens; fixed ones are dequantising and what else
 // does not depend on the tokens. All figures are fitted to times of one H100 (1.98 GHz, 4096 tensor FLOP a clock):
 // Hopper's to those in tests/host/test_tuning_rules.c, the portable ones to the ladder in docs/benchmarks.md. mma.sync
@@ -11,6 +13,8 @@ struct block_clocks {
     double fixed, token;
 };
 static const struct block_clocks PORTABLE = {59, 2.0}, HOPPER_MMA = {17, 0.9}, HOPPER_WGMMA = {32, 0.61};
+// Timed nowhere: within 20 % of the larger of instructions and tensor cores that `inspect cost` counts for sm_120a.
+static const struct block_clocks FP4 = {11, 0.42};
 
 #define HOPPER_TILE_STEPS 37 // that a tile takes, in steps of 16, besides its reduction: filling the ring, the epilogue
 #define CALIBRATED_TENSOR_FLOPS 4096.0
@@ -23,15 +27,18 @@ void mj_device_figures_arch(const char *arch, struct mj_device_figures *figures)
         const char *arch;
         double tensor_flops;
         int shared_bytes;
-    } known[] = {{"sm_80", 2048, 167936},  {"sm_86", 512, 102400},    {"sm_89", 512, 102400},
-                 {"sm_90a", 4096, 233472}, {"sm_100a", 8192, 233472}, {"sm_103a", 8192, 233472},
-                 {"sm_120a", 512, 102400}, {"sm_121a", 512, 102400}};
+        double scaled_flops;
+    } known[] = {{"sm_80", 2048, 167936, 0},     {"sm_86", 512, 102400, 0},     {"sm_89", 512, 102400, 0},
+                 {"sm_90a", 4096, 233472, 0},    {"sm_100a", 8192, 233472, 0},  {"sm_103a", 8192, 233472, 0},
+                 {"sm_120a", 512, 102400, 4096}, {"sm_121a", 512, 102400, 4096}};
     figures->tensor_flops = 2048;
     figures->shared_bytes = 102400;
+    figures->scaled_flops = 0;
     for (size_t i = 0; i < sizeof(known) / sizeof(known[0]); i++) {
         if (strcmp(known[i].arch, arch) != 0) continue;
         figures->tensor_flops = known[i].tensor_flops;
         figures->shared_bytes = known[i].shared_bytes;
+        figures->scaled_flops = known[i].scaled_flops;
     }
 }
 
@@ -79,18 +86,23 @@ static struct step_work count_work(const struct mj_tile *tile, const struct mj_s
     return work;
 }
 
-static double memory_us(const struct mj_device_figures *device, const struct mj_step_size *step,
-                        const struct step_work *work) {
+static double memory_us(const struct mj_device_figures *device, const struct mj_tile *tile,
+                        const struct mj_step_size *step, const struct step_work *work) {
     double weights = work->busy_experts * step->rows * (double)step->columns * BITS_A_WEIGHT / 8;
-    double tokens = work->tokens * (step->rows + step->columns) * 2.0;
+    double tokens = work->tokens * (step->rows + step->columns) * mj_loop_cost_value_bits(tile) / 8;
     return (weights + tokens) / (device->memory_gb_s * MEMORY_EFFICIENCY * 1e3);
+}
+
+static struct block_clocks clocks_of(const struct mj_tile *tile) {
+    if (tile->family == MOEJIT_FAMILY_HOPPER) return mj_tile_uses_mma(tile) ? HOPPER_MMA : HOPPER_WGMMA;
+    return tile->family == MOEJIT_FAMILY_FP4 ? FP4 : PORTABLE;
 }
 
 static double compute_us(const struct mj_device_figures *device, const struct mj_tile *tile,
                          const struct mj_step_size *step, const struct step_work *work) {
-    bool hopper = tile->family == MOEJIT_FAMILY_HOPPER;
-    struct block_clocks clocks = hopper ? (mj_tile_uses_mma(tile) ? HOPPER_MMA : HOPPER_WGMMA) : PORTABLE;
-    double tensor = CALIBRATED_TENSOR_FLOPS / device->tensor_flops;
+    bool hopper = tile->family == MOEJIT_FAMILY_HOPPER, fp4 = tile->family == MOEJIT_FAMILY_FP4;
+    struct block_clocks clocks = clocks_of(tile);
+    double tensor = CALIBRATED_TENSOR_FLOPS / (fp4 ? device->scaled_flops : device->tensor_flops);
     double block_clocks = clocks.fixed + clocks.token * tensor * work->padded / work->token_tiles;
     double steps = step->columns / 16.0 + (hopper ? HOPPER_TILE_STEPS : 0);
     double tile_clocks = block_clocks * (tile->block_rows / 64.0) * steps;
@@ -106,6 +118,6 @@ double mj_cost_step(const struct mj_device_figures *device, const struct mj_tile
                     const struct mj_step_size *step) {
     struct step_work work = count_work(tile, step);
     if (work.token_tiles == 0) return STEP_US;
-    double memory = memory_us(device, step, &work), compute = compute_us(device, tile, step, &work);
+    double memory = memory_us(device, tile, step, &work), compute = compute_us(device, tile, step, &work);
     return STEP_US + (memory > compute ? memory : compute);
 }

@@ -11,9 +11,11 @@ struct mj_device_figures {
     double memory_gb_s;  // of device memory, as its clock and width promise
     double tensor_flops; // dense bf16 with f32 sums, a clock and multiprocessor
     int shared_bytes;    // of a multiprocessor
+    double scaled_flops; // block-scaled NVFP4 of mma.sync; 0: has none
 };
 
-// The figures of an arch that no attribute tells (NVIDIA's architecture whitepapers): tensor_flops and shared_bytes.
+// The figures of an arch that no attribute tells (NVIDIA's architecture whitepapers): tensor_flops, shared_bytes and
+// scaled_flops.
 void mj_device_figures_arch(const char *arch, struct mj_device_figures *figures);
 
 struct mj_step_size {  // the GEMM of a step

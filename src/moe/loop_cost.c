@@ -2,21 +2,8 @@
 
 #include <stddef.h>
 
-// One H100 SXM multiprocessor; measured on one H100 80GB HBM3 by clock64 in one CTA, a lane-operation being one
-// instruction of one thread. f32 fma and packed products 119 to 125, conversions 55 to 63.
-#define ISSUE_SLOTS 4.0 // warp instructions a clock: one for each quarter
-#define INTEGER_LANES 64.0
-#define MULTIPLY_LANES 64.0
-#define FMA_LANES 122.0
-#define CONVERT_LANES 60.0
-#define SPECIAL_LANES 16.0
-#define SHARED_BYTES 128.0 // a clock
-
-// CUDA C++ programming guide, compute capability 9.0: technical specifications.
+// Alike in compute capability 9.0 and 12.x: CUDA C++ programming guide, technical specifications, and cuda_occupancy.h.
 #define MAX_REGISTERS 65536
-#define MAX_WARPS 64
-#define MAX_CTAS 32
-#define MAX_SHARED_BYTES (228 * 1024)
 #define RESERVED_SHARED_BYTES 1024 // of each CTA
 #define SHARED_GRANULE 128
 #define REGISTER_GRANULE 256 // of a warp
@@ -33,6 +20,8 @@ const char *mj_term_name(enum mj_term term) {
     return names[term];
 }
 
+#define WAVEFRONT_BYTES 128 // of shared memory
+
 static int round_up(int value, int granule) {
     return mj_ceil_div(value, granule) * granule;
 }
@@ -42,18 +31,22 @@ static int least(int a, int b) {
 }
 
 // As cuda_occupancy.h of the toolkit counts: registers are given out by quarters of the multiprocessor.
-int mj_loop_cost_ctas_per_sm(int registers, int num_threads, int shared_bytes) {
+int mj_loop_cost_ctas_per_sm(const struct mj_machine *machine, int registers, int num_threads, int shared_bytes) {
     int warps = mj_ceil_div(num_threads, 32), warp_registers = round_up(registers * 32, REGISTER_GRANULE);
-    int fitting_warps = warp_registers > 0 ? MAX_REGISTERS / QUARTERS / warp_registers * QUARTERS : MAX_WARPS;
+    int fitting_warps = warp_registers > 0 ? MAX_REGISTERS / QUARTERS / warp_registers * QUARTERS : machine->max_warps;
     int shared = round_up(shared_bytes + RESERVED_SHARED_BYTES, SHARED_GRANULE);
     // A single CTA must fit even if its warps filled all quarters evenly.
     if (round_up(warps, QUARTERS) * warp_registers > MAX_REGISTERS) return 0;
-    int ctas = least(fitting_warps, MAX_WARPS) / warps;
-    return least(least(ctas, MAX_SHARED_BYTES / shared), MAX_CTAS);
+    int ctas = least(fitting_warps, machine->max_warps) / warps;
+    return least(least(ctas, machine->shared_bytes / shared), machine->max_ctas);
 }
 
 static int row_blocks(const struct mj_tile *tile) {
     return tile->block_rows / MJ_BLOCK_ROWS;
+}
+
+double mj_loop_cost_value_bits(const struct mj_tile *tile) {
+    return tile->family == MOEJIT_FAMILY_FP4 ? 4.5 : 16;
 }
 
 int mj_loop_cost_bytes_in_flight(const struct mj_tile *tile, int ctas_per_sm) {
@@ -67,10 +60,10 @@ struct rate {
     int tokens;
     double clocks; // of one m64 nN k16, bf16
 };
-// A in registers, two or more warpgroups on the multiprocessor; one alone waits for itself.
+// wgmma is sm_90a's alone; measured like the rest of its machine. A in registers, two or more warpgroups on the
+// multiprocessor; one alone waits for itself.
 static const struct rate shared_rates[] = {{8, 13.2}, {16, 13.2}, {32, 16.2}, {64, 32}, {128, 64}, {256, 129}};
 static const struct rate alone_rates[] = {{8, 26}, {32, 32}, {64, 48}, {128, 80}, {256, 143}};
-#define MMA_SYNC_PRODUCTS 1350.0 // a clock, at any N
 
 // Between the measured points on a line.
 static double interpolate(const struct rate *rates, size_t count, int tokens) {
@@ -81,8 +74,11 @@ static double interpolate(const struct rate *rates, size_t count, int tokens) {
     return tokens < rates[0].tokens ? rates[0].clocks : clocks;
 }
 
-static double tensor_clocks(int width, int tokens, int warpgroups) {
-    if (width == 0) return MJ_BLOCK_ROWS * 16.0 * tokens / MMA_SYNC_PRODUCTS;
+static double mma_products(const struct mj_machine *machine, const struct mj_tile *tile) {
+    return tile->family == MOEJIT_FAMILY_FP4 ? machine->scaled_mma_products : machine->mma_products;
+}
+
+static double wgmma_clocks(int width, int tokens, int warpgroups) {
     double each = warpgroups > 1 ? interpolate(shared_rates, sizeof(shared_rates) / sizeof(shared_rates[0]), width)
                                  : interpolate(alone_rates, sizeof(alone_rates) / sizeof(alone_rates[0]), width);
     return each * tokens / width;
@@ -97,25 +93,28 @@ static int copying_warps(const struct mj_tile *tile, const struct mj_loop *multi
     return warps > 0 ? warps : 0;
 }
 
-// Written by copies, and read as wgmma's B operand (mma.sync's is loaded by instructions).
-static double shared_wavefronts(const struct mj_tile *tile, int width, int tokens) {
-    double token_bytes = tokens * 16 * 2.0;
+// Clocks of shared memory for what is written by copies, and read as wgmma's B operand (mma.sync's is loaded by
+// instructions).
+static double operand_clocks(const struct mj_machine *machine, const struct mj_tile *tile, int width, int tokens) {
+    double token_bytes = tokens * 16 * mj_loop_cost_value_bits(tile) / 8.0;
     double arriving = MJ_LOOP_COST_BLOCK_BYTES + token_bytes / row_blocks(tile);
-    return (arriving + (width > 0 ? token_bytes : 0)) / SHARED_BYTES;
+    return (arriving + (width > 0 ? token_bytes : 0)) / machine->shared_bytes_a_clock;
 }
 
 static double larger(double a, double b) {
     return a > b ? a : b;
 }
 
-static void set_clocks(struct mj_block_cost *cost) {
+static void set_clocks(const struct mj_machine *machine, struct mj_block_cost *cost) {
     double *clocks = cost->clocks, n[MJ_NUM_PIPES];
     for (int pipe = 0; pipe < MJ_NUM_PIPES; pipe++) n[pipe] = cost->multiplying[pipe] + cost->copying[pipe];
     double products = n[MJ_PIPE_MULTIPLY] + n[MJ_PIPE_FMA];
-    clocks[MJ_TERM_ISSUE] = mj_loop_cost_instructions(n) / ISSUE_SLOTS;
-    clocks[MJ_TERM_INTEGER] = n[MJ_PIPE_INTEGER] * 32 / INTEGER_LANES;
-    clocks[MJ_TERM_FMA] = larger(n[MJ_PIPE_MULTIPLY] * 32 / MULTIPLY_LANES, products * 32 / FMA_LANES);
-    clocks[MJ_TERM_CONVERT] = larger(n[MJ_PIPE_CONVERT] * 32 / CONVERT_LANES, n[MJ_PIPE_SPECIAL] * 32 / SPECIAL_LANES);
+    clocks[MJ_TERM_ISSUE] = mj_loop_cost_instructions(n) / machine->issue_slots;
+    clocks[MJ_TERM_INTEGER] = n[MJ_PIPE_INTEGER] * 32 / machine->integer_lanes;
+    clocks[MJ_TERM_FMA] =
+        larger(n[MJ_PIPE_MULTIPLY] * 32 / machine->multiply_lanes, products * 32 / machine->fma_lanes);
+    clocks[MJ_TERM_CONVERT] =
+        larger(n[MJ_PIPE_CONVERT] * 32 / machine->convert_lanes, n[MJ_PIPE_SPECIAL] * 32 / machine->special_lanes);
     for (enum mj_term term = MJ_TERM_ISSUE; term <= MJ_TERM_SHARED; term++) {
         if (clocks[term] > clocks[cost->busiest]) cost->busiest = term;
     }
@@ -131,7 +130,11 @@ static void add_copying(const struct mj_tile *tile, const struct mj_copying_loop
     }
 }
 
-void mj_loop_cost_block(const struct mj_tile *tile, const struct mj_loop *multiplying,
+static double bytes_per_clock(const struct mj_machine *machine) { // of one multiprocessor, at the memory's bandwidth
+    return machine->memory_bytes_per_s / machine->num_sms / machine->clock_hz;
+}
+
+void mj_loop_cost_block(const struct mj_machine *machine, const struct mj_tile *tile, const struct mj_loop *multiplying,
                         const struct mj_copying_loops *copying, int ctas_per_sm, struct mj_block_cost *cost) {
     *cost = (struct mj_block_cost){.busiest = MJ_TERM_ISSUE};
     int width = multiplying->width, tokens = width > 0 && width < tile->block_tokens ? width : tile->block_tokens;
@@ -139,12 +142,12 @@ void mj_loop_cost_block(const struct mj_tile *tile, const struct mj_loop *multip
     double blocks = (double)multiplying->products / (MJ_BLOCK_ROWS * 16.0 * tokens);
     for (int pipe = 0; pipe < MJ_NUM_PIPES; pipe++) cost->multiplying[pipe] = multiplying->instructions[pipe] / blocks;
     add_copying(tile, copying, copying_warps(tile, multiplying), cost);
-    double loaded = multiplying->shared_wavefronts / blocks;
-    cost->clocks[MJ_TERM_SHARED] = loaded + shared_wavefronts(tile, width, tokens);
-    cost->clocks[MJ_TERM_TENSOR] = tensor_clocks(width, tokens, row_blocks(tile) * ctas_per_sm);
-    cost->clocks[MJ_TERM_MEMORY] =
-        MJ_LOOP_COST_BLOCK_BYTES * MJ_LOOP_COST_NUM_SMS * MJ_LOOP_COST_CLOCK_HZ / MJ_LOOP_COST_MEMORY_BYTES_PER_S;
-    set_clocks(cost);
+    double loaded = multiplying->shared_wavefronts * WAVEFRONT_BYTES / machine->shared_bytes_a_clock / blocks;
+    cost->clocks[MJ_TERM_SHARED] = loaded + operand_clocks(machine, tile, width, tokens);
+    cost->clocks[MJ_TERM_TENSOR] = width > 0 ? wgmma_clocks(width, tokens, row_blocks(tile) * ctas_per_sm)
+                                             : MJ_BLOCK_ROWS * 16.0 * tokens / mma_products(machine, tile);
+    cost->clocks[MJ_TERM_MEMORY] = MJ_LOOP_COST_BLOCK_BYTES / bytes_per_clock(machine);
+    set_clocks(machine, cost);
 }
 
 double mj_loop_cost_instructions(const double pipes[MJ_NUM_PIPES]) {
@@ -153,8 +156,8 @@ double mj_loop_cost_instructions(const double pipes[MJ_NUM_PIPES]) {
     return sum;
 }
 
-double mj_loop_cost_terabytes_per_s(double clocks) {
-    return MJ_LOOP_COST_BLOCK_BYTES * MJ_LOOP_COST_NUM_SMS * MJ_LOOP_COST_CLOCK_HZ / clocks * 1e-12;
+double mj_loop_cost_terabytes_per_s(const struct mj_machine *machine, double clocks) {
+    return MJ_LOOP_COST_BLOCK_BYTES * machine->num_sms * machine->clock_hz / clocks * 1e-12;
 }
 
 bool mj_loop_cost_is_decode(const struct mj_block_cost *cost) {
@@ -166,8 +169,12 @@ double mj_loop_cost_tensor_share(const struct mj_block_cost *cost) {
     return tensor / larger(tensor, other);
 }
 
-bool mj_loop_cost_meets_budget(const struct mj_block_cost *cost) {
-    if (mj_loop_cost_is_decode(cost))
-        return mj_loop_cost_terabytes_per_s(cost->clocks[cost->busiest]) >= MJ_LOOP_COST_MIN_TERABYTES;
-    return mj_loop_cost_tensor_share(cost) >= MJ_LOOP_COST_MIN_TENSOR_SHARE;
+bool mj_loop_cost_meets_memory_budget(const struct mj_machine *machine, const struct mj_block_cost *cost) {
+    double terabytes = mj_loop_cost_terabytes_per_s(machine, cost->clocks[cost->busiest]);
+    return !mj_loop_cost_is_decode(cost) || terabytes >= machine->budget_bytes_per_s * 1e-12;
+}
+
+bool mj_loop_cost_meets_tensor_budget(const struct mj_tile *tile, const struct mj_block_cost *cost) {
+    bool prefill = !mj_loop_cost_is_decode(cost) || tile->block_tokens >= MJ_LOOP_COST_PREFILL_TOKENS;
+    return !prefill || mj_loop_cost_tensor_share(cost) >= MJ_LOOP_COST_MIN_TENSOR_SHARE;
 }

@@ -2,19 +2,17 @@
 // cost` prints. (Tuning prunes with the step's cost of moe/cost.h.) Arithmetic alone: loops are counted by whoever
 // reads the machine code.
 //
-// The unit is a block: 64 rows by 16 columns of weights, one wgmma's A operand, times the tokens of the tile. Each of
-// its terms is a time in clocks of one multiprocessor with all others ideal; the largest is the prediction. Latencies,
-// barriers and the epilogue are not in it.
+// The unit is a block: 64 rows by 16 columns of weights, one wgmma's A operand on sm_90a, times the tokens of the tile.
+// Each of its terms is a time in clocks of one multiprocessor with all others ideal; the largest is the prediction.
+// Latencies, barriers and the epilogue are not in it.
 #ifndef MOEJIT_MOE_LOOP_COST_H
 #define MOEJIT_MOE_LOOP_COST_H
 
+#include "moe/machine_table.h"
 #include "moe/tile.h"
 
 #define MJ_LOOP_COST_BLOCK_BYTES (MJ_BLOCK_BYTES / 4) // codes and scales of 64 x 16 weights
 #define MJ_LOOP_COST_MAX_WIDTHS 16
-#define MJ_LOOP_COST_NUM_SMS 132
-#define MJ_LOOP_COST_CLOCK_HZ 1.755e9
-#define MJ_LOOP_COST_MEMORY_BYTES_PER_S 3.1e12 // a streaming read
 
 enum mj_pipe {
     MJ_PIPE_INTEGER,  // logic, shifts, adds, compares, selects
@@ -43,7 +41,7 @@ struct mj_loop {
 };
 
 enum mj_term {     // of a block's time
-    MJ_TERM_ISSUE, // four warp instructions a clock
+    MJ_TERM_ISSUE, // warp instructions of all pipes
     MJ_TERM_INTEGER,
     MJ_TERM_FMA, // integer products included
     MJ_TERM_CONVERT,
@@ -61,8 +59,10 @@ struct mj_block_cost {
     enum mj_term busiest; // the largest term of instructions: not tensor, not memory
 };
 
-// CTAs that a multiprocessor of sm_90 holds at once.
-int mj_loop_cost_ctas_per_sm(int registers, int num_threads, int shared_bytes);
+// CTAs that a multiprocessor holds at once.
+int mj_loop_cost_ctas_per_sm(const struct mj_machine *machine, int registers, int num_threads, int shared_bytes);
+// Bits of a value in a row of tokens as the tile's kernel reads it: bf16, or e2m1 and its part of a scale.
+double mj_loop_cost_value_bits(const struct mj_tile *tile);
 // Bytes of weights on their way to one multiprocessor: all stages of the rings but one a CTA.
 int mj_loop_cost_bytes_in_flight(const struct mj_tile *tile, int ctas_per_sm);
 
@@ -75,21 +75,23 @@ struct mj_copying_loops {
 };
 
 // A block by a loop that multiplies `width` tokens (the loop's own, else the tile's).
-void mj_loop_cost_block(const struct mj_tile *tile, const struct mj_loop *multiplying,
+void mj_loop_cost_block(const struct mj_machine *machine, const struct mj_tile *tile, const struct mj_loop *multiplying,
                         const struct mj_copying_loops *copying, int ctas_per_sm, struct mj_block_cost *cost);
 
 double mj_loop_cost_instructions(const double pipes[MJ_NUM_PIPES]); // their sum
 
 // A block's bytes over the whole GPU in that time, TB/s.
-double mj_loop_cost_terabytes_per_s(double clocks);
+double mj_loop_cost_terabytes_per_s(const struct mj_machine *machine, double clocks);
 
-// Budgets (docs/kernels.md). Where memory binds more than the tensor cores: instructions keep up with 3.6 TB/s. Else:
-// the tensor cores work 90 % of the time.
-#define MJ_LOOP_COST_MIN_TERABYTES 3.6
+// Budgets (docs/kernels.md). Where memory binds more than the tensor cores: instructions keep up with the machine's
+// budget. Else, and in tiles so wide that several take their weights from a cache: the tensor cores work 90 % of the
+// time.
 #define MJ_LOOP_COST_MIN_TENSOR_SHARE 0.9
+#define MJ_LOOP_COST_PREFILL_TOKENS 64
 bool mj_loop_cost_is_decode(const struct mj_block_cost *cost);
 double mj_loop_cost_tensor_share(const struct mj_block_cost *cost);
-bool mj_loop_cost_meets_budget(const struct mj_block_cost *cost);
+bool mj_loop_cost_meets_memory_budget(const struct mj_machine *machine, const struct mj_block_cost *cost);
+bool mj_loop_cost_meets_tensor_budget(const struct mj_tile *tile, const struct mj_block_cost *cost);
 
 // ---- A layer
 
@@ -107,14 +109,15 @@ struct mj_step_time { // us; the largest is the prediction. Launches, route and 
 // One launch of gate_up or down under uniform routing: each expert's tokens are binomial, its last tile takes the
 // narrowest width that holds what is left. Weights are read from memory once, and whole tiles go round the
 // multiprocessors.
-void mj_loop_cost_step(const struct mj_problem *problem, const struct mj_tile *tile, enum mj_step step,
-                       const struct mj_width_cost *widths, int num_widths, int num_tokens, struct mj_step_time *time);
+void mj_loop_cost_step(const struct mj_machine *machine, const struct mj_problem *problem, const struct mj_tile *tile,
+                       enum mj_step step, const struct mj_width_cost *widths, int num_widths, int num_tokens,
+                       struct mj_step_time *time);
 double mj_loop_cost_step_us(const struct mj_step_time *time);
 
 // The widths of a tile as counted when tile_costs.def was written (tools/update_cost.sh), at most
 // MJ_LOOP_COST_MAX_WIDTHS; returns how many, 0 where that tile was not there. They hardly depend on the layer's sizes.
 int mj_loop_cost_widths(const char *tile_name, enum mj_step step, struct mj_width_cost *widths);
-// gate_up and down together, with these: 0 where the tile was not counted.
+// gate_up and down together, with these, on sm_90a: 0 where the tile was not counted.
 double mj_loop_cost_tile_us(const struct mj_problem *problem, const struct mj_tile *tile, int num_tokens);
 
 #endif

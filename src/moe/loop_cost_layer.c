@@ -46,17 +46,20 @@ static struct expected expect(const struct mj_problem *problem, const struct mj_
 }
 
 // Rows in and rows out, once each.
-static double row_bytes(const struct mj_problem *problem, enum mj_step step, int num_tokens) {
+static double row_bytes(const struct mj_problem *problem, const struct mj_tile *tile, enum mj_step step,
+                        int num_tokens) {
     const moejit_layer *layer = &problem->layer;
     double pairs = (double)num_tokens * layer->top_k * layer->num_local_experts / layer->num_experts;
-    double intermediate = pairs * layer->intermediate * 2, hidden = layer->hidden;
-    if (step == MJ_STEP_GATE_UP) return num_tokens * hidden * 2 + intermediate;
+    double value = mj_loop_cost_value_bits(tile) / 8.0, intermediate = pairs * layer->intermediate * value;
+    double hidden = layer->hidden;
+    if (step == MJ_STEP_GATE_UP) return num_tokens * hidden * value + intermediate;
     size_t out = problem->sum == MJ_SUM_ATOMIC ? mj_dtype_bytes(layer->output_dtype) : sizeof(float);
     return intermediate + pairs * hidden * (double)out;
 }
 
-void mj_loop_cost_step(const struct mj_problem *problem, const struct mj_tile *tile, enum mj_step step,
-                       const struct mj_width_cost *widths, int num_widths, int num_tokens, struct mj_step_time *time) {
+void mj_loop_cost_step(const struct mj_machine *machine, const struct mj_problem *problem, const struct mj_tile *tile,
+                       enum mj_step step, const struct mj_width_cost *widths, int num_widths, int num_tokens,
+                       struct mj_step_time *time) {
     int rows = step == MJ_STEP_GATE_UP ? problem->gate_up_rows : problem->layer.hidden;
     int reduced = step == MJ_STEP_GATE_UP ? problem->layer.hidden : problem->layer.intermediate;
     int row_blocks = mj_ceil_div(rows, MJ_BLOCK_ROWS), row_tiles = mj_ceil_div(rows, tile->block_rows);
@@ -64,11 +67,11 @@ void mj_loop_cost_step(const struct mj_problem *problem, const struct mj_tile *t
     double experts = problem->layer.num_local_experts;
     struct expected expert = expect(problem, tile, widths, num_widths, num_tokens);
 
-    double bytes = experts * expert.hit * blocks * MJ_LOOP_COST_BLOCK_BYTES + row_bytes(problem, step, num_tokens);
-    double tiles = experts * expert.tiles * row_tiles, fair = tiles / MJ_LOOP_COST_NUM_SMS;
+    double bytes = experts * expert.hit * blocks * MJ_LOOP_COST_BLOCK_BYTES;
+    double tiles = experts * expert.tiles * row_tiles, fair = tiles / machine->num_sms;
     double unbalanced = fair > 0 ? ceil(fair) / fair : 0; // the multiprocessor with most tiles
-    double us = experts * blocks * unbalanced / MJ_LOOP_COST_NUM_SMS / MJ_LOOP_COST_CLOCK_HZ * 1e6;
-    time->memory = bytes / MJ_LOOP_COST_MEMORY_BYTES_PER_S * 1e6;
+    double us = experts * blocks * unbalanced / machine->num_sms / machine->clock_hz * 1e6;
+    time->memory = (bytes + row_bytes(problem, tile, step, num_tokens)) / machine->memory_bytes_per_s * 1e6;
     time->instructions = us * expert.instructions;
     time->tensor = us * expert.tensor;
 }

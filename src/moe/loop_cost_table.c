@@ -27,7 +27,7 @@ double mj_loop_cost_tile_us(const struct mj_problem *problem, const struct mj_ti
         struct mj_step_time time;
         int num = mj_loop_cost_widths(tile->name, step, widths);
         if (num == 0) return 0;
-        mj_loop_cost_step(problem, tile, step, widths, num, num_tokens, &time);
+        mj_loop_cost_step(mj_machine_find("sm_90a"), problem, tile, step, widths, num, num_tokens, &time);
         us += mj_loop_cost_step_us(&time);
     }
     return us;

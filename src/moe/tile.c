@@ -16,11 +16,11 @@ const struct mj_tile mj_tiles[MJ_NUM_TILES] = {
     {"hopper_256x64x128", MOEJIT_FAMILY_HOPPER, 256, 64, 128, 5, 640, 1},
     {"hopper_256x96x64", MOEJIT_FAMILY_HOPPER, 256, 96, 64, 8, 640, 1},
     {"hopper_256x160x64", MOEJIT_FAMILY_HOPPER, 256, 160, 64, 7, 384, 1},
-    {"fp4_64x8x128", MOEJIT_FAMILY_FP4, 64, 8, 128, 6, 128, 1},
-    {"fp4_64x16x128", MOEJIT_FAMILY_FP4, 64, 16, 128, 5, 128, 1},
-    {"fp4_64x32x128", MOEJIT_FAMILY_FP4, 64, 32, 128, 4, 128, 1},
-    {"fp4_128x64x128", MOEJIT_FAMILY_FP4, 128, 64, 128, 3, 256, 1},
-    {"fp4_128x128x128", MOEJIT_FAMILY_FP4, 128, 128, 128, 4, 256, 1},
+    {"fp4_64x8x256", MOEJIT_FAMILY_FP4, 64, 8, 256, 4, 128, 1},
+    {"fp4_64x16x256", MOEJIT_FAMILY_FP4, 64, 16, 256, 3, 128, 1},
+    {"fp4_64x32x256", MOEJIT_FAMILY_FP4, 64, 32, 256, 3, 128, 1},
+    {"fp4_128x64x256", MOEJIT_FAMILY_FP4, 128, 64, 256, 3, 256, 1},
+    {"fp4_128x128x256", MOEJIT_FAMILY_FP4, 128, 128, 256, 2, 256, 1},
 };
 
 const char *moejit_tile_name(int32_t tile_idx) {
@@ -124,8 +124,8 @@ static int hopper_wgmma_shared_bytes(const struct mj_tile *tile) {
 }
 
 static int fp4_shared_bytes(const struct mj_tile *tile) {
-    int weights =
-        tile->block_rows * tile->block_k / MJ_SCALED_BLOCK_COLUMNS * MJ_SCALED_BLOCK_BYTES / MJ_SCALED_BLOCK_ROWS;
+    int codes = tile->block_rows * MJ_SCALED_BLOCK_COLUMNS / 2; // and all 128 rows' scales with them
+    int weights = tile->block_k / MJ_SCALED_BLOCK_COLUMNS * (codes + MJ_SCALED_BLOCK_SCALE_BYTES);
     int stage = weights + tile->block_tokens * (MJ_ROW_CODE_BYTES(tile->block_k) + MJ_ROW_SCALE_BYTES(tile->block_k));
     int ring = tile->num_stages * stage;
     int staging = tile->block_tokens * (tile->block_rows + 4) * 4;

@@ -71,12 +71,13 @@ cost=(inspect cost "${small[@]}")
 expect 0 '^Usage: moejit inspect cost' inspect cost --help
 also 'Exit status: 0 '
 expect 2 '^moejit inspect cost: "fly" is no option' "${cost[@]}" fly
-expect 2 '--family is "all of them", needs one of: all, portable, hopper' "${cost[@]}" --family 'all of them'
+expect 2 '--family is "all of them", needs one of: all, portable, hopper, fp4' "${cost[@]}" --family 'all of them'
 expect 2 '--tile is "1x1", which is no tile' "${cost[@]}" --tile 1x1
-expect 2 '--tile is "fp4_64x8x128", which does not run on sm_90a' "${cost[@]}" --tile fp4_64x8x128
+expect 2 '--tile is "fp4_64x8x256", which does not run on sm_90a' "${cost[@]}" --tile fp4_64x8x256
 expect 2 '--tokens is "0", needs a whole number from 1' "${cost[@]}" --tokens 0
-expect 2 '^moejit inspect cost: no tile is of the hopper family and 64x8x64' "${cost[@]}" --family hopper --tile 64x8x64
-expect 3 '--arch is "sm_80"; the rates of sm_90a alone are known' "${cost[@]}" --arch sm_80
+expect 2 '^moejit inspect cost: no tile 64x8x64 is of the hopper family and runs on sm_90a' "${cost[@]}" --family hopper --tile 64x8x64
+expect 2 '^moejit inspect cost: no tile is of the fp4 family and runs on sm_90a' "${cost[@]}" --family fp4
+expect 3 '--arch is "sm_80", whose rates are not known; they are of sm_90a, sm_120a or sm_121a' "${cost[@]}" --arch sm_80
 expect 3 'no nvdisasm: .*none: No such file' "${cost[@]}" --tile 64x8x64 --nvdisasm "$folder/none"
 # Something else in nvdisasm's place, at last with a loop.
 expect 3 'false -c of a cubin exited with 1: it printed nothing' "${cost[@]}" --tile 64x8x64 --nvdisasm "$(command -v false)"
@@ -94,8 +95,9 @@ expect 0 '^gate_up 64x8x64 +[1-9][0-9]* +0 +no +[1-9][0-9]* +[1-9]' "${cost[@]}"
 also '^clocks a block +issue integer'
 also '^predicted us at T tokens +1 +16$'
 also 'moejit_down_[a-z_]*64x8x64: not in the table of pipes, counted as control: FLY\.FAST$'
-expect 0 '^\{"kernel": "down 64x8x64", "registers": [1-9].*"multiplying": \{"integer": 4\.00, .*"predicted_us": \{\}\}$' "${cost[@]}" --json --tokens none
+expect 0 '^\{"kernel": "down 64x8x64", "gpu": "H100 80GB HBM3", "registers": [1-9].*"multiplying": \{"integer": 4\.00, .*"predicted_us": \{\}\}$' "${cost[@]}" --json --tokens none
 expect 3 'counting on the emulator: .*none.so: no CUDA driver' "${cost[@]}" --emulator "$folder/none.so"
+expect 0 '"gpu": "GeForce RTX 5090".*"tensor": 32\.00, "memory": 131\.53' "${cost[@]}" --arch sm_120a --json
 MOEJIT_NVDISASM=$folder/nvdisasm expect 0 '^ +/\*0010\*/ +@P0 LOP3' "${inspect[@]}" --kernel $kernel --what sass
 
 # run, on the emulator.

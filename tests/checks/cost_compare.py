@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""tests/kernels/cost.py tells a worse row from another one: a value of each column is moved both ways in the golden table."""
+"""tests/kernels/cost.py tells a worse row from another one: a value of each column is moved both ways in the golden tables."""
 import pathlib
 import sys
 
@@ -7,8 +7,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / "kernels
 import cost  # noqa: E402
 
 
-def main():
-    golden = cost.rows_of(cost.GOLDEN.read_text())
+def move(golden):
     assert cost.compare(golden, golden) == ([], [])
     tables = {table for table, _, _ in golden}
     assert tables == set(cost.RULES), tables
@@ -16,7 +15,7 @@ def main():
     for key, value in golden.items():
         table, _, column = key
         kind = (table, column, value if column in ("serialised", "budget") else "")
-        if kind in moved:
+        if kind in moved or value == "-":
             continue
         moved.add(kind)
         rule = cost.RULES[table].get(column, cost.RULES[table].get(None))
@@ -37,7 +36,7 @@ def main():
             assert len(cost.compare(golden, {**golden, key: better})[1]) == 1, (key, better)
     without = {key: value for key, value in golden.items() if key[1] != next(iter(golden))[1]}
     assert cost.compare(golden, without)[0] and cost.compare(without, golden)[0]
-    print(f"{len(moved)} values moved")
+    return len(moved)
 
 
-main()
+print(sum(move(cost.rows_of(table.golden.read_text())) for table in cost.TABLES), "values moved")

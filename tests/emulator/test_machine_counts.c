@@ -64,6 +64,12 @@ static void sectors_of_each_copy(void **state) {
     assert_int_equal(counters_of(KERNEL("128", "ld.global.b32 %r6, [%rd2];\n")).global_sectors, 32);
     assert_int_equal(counters_of(KERNEL("16", COPY)).global_sectors, 16);
     assert_int_equal(counters_of(KERNEL("128", COPY)).global_sectors, 32);
+    // Lanes 16 and up copy from the same sectors as those below.
+#define FOLDED                                                                                                         \
+    "and.b32 %r6, %r1, 15;\nshr.u32 %r7, %r1, 4;\nshl.b32 %r6, %r6, 5;\nmad.lo.u32 %r6, %r7, 8, %r6;\n"                \
+    "cvt.u64.u32 %rd3, %r6;\nadd.u64 %rd3, %rd1, %rd3;\ncp.async.ca.shared.global [%r3], [%rd3], 8;\n"                 \
+    "cp.async.wait_all;\n"
+    assert_int_equal(counters_of(KERNEL("8", FOLDED)).global_sectors, 16);
     // One bulk copy of 256 bytes by lane 0.
 #define BULK                                                                                                           \
     ".reg .pred %p<2>;\nsetp.ne.u32 %p0, %r1, 0;\n@%p0 bra DONE;\nmov.u32 %r7, bar;\n"                                 \

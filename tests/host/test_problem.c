@@ -174,7 +174,7 @@ static void activations_and_packed_layout_choose_the_family(void **state) {
 }
 
 // The bytes of odd sizes: blocks of 128 rows by 64 columns with their scales; rows of codes to 32 columns, of scales to
-// 128.
+// 256.
 static void the_block_scaled_layout_has_its_sizes(void **state) {
     (void)state;
     struct mj_problem problem;
@@ -193,7 +193,7 @@ static void the_block_scaled_layout_has_its_sizes(void **state) {
     assert_int_equal(workspace.x_value_scales - workspace.x_values, 256 * 112);
     assert_int_equal(workspace.intermediate - workspace.x_value_scales, 256 * 16);
     assert_int_equal(workspace.intermediate_scales - workspace.intermediate, 256 * layer.top_k * 48);
-    assert_int_equal(workspace.partials - workspace.intermediate_scales, 256 * layer.top_k * 8);
+    assert_int_equal(workspace.partials - workspace.intermediate_scales, 256 * layer.top_k * 16);
 }
 
 static void the_ordered_workspace_keeps_its_cap(void **state) {

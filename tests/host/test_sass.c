@@ -40,6 +40,10 @@ static void opcodes_have_pipes(void **state) {
                  {"UBLKCP.S.G", MJ_PIPE_GLOBAL},
                  {"HGMMA.64x8x16.F32.BF16", MJ_PIPE_TENSOR},
                  {"HMMA.16816.F32.BF16", MJ_PIPE_TENSOR},
+                 {"OMMA.SF.16864.F32.E2M1.E2M1.UE4M3.4X", MJ_PIPE_TENSOR},
+                 {"ISETP.NE.S64.AND", MJ_PIPE_INTEGER}, // sm_120 has 64-bit ones
+                 {"IADD.64", MJ_PIPE_INTEGER},
+                 {"MOV.64", MJ_PIPE_INTEGER},
                  {"UIADD3", MJ_PIPE_UNIFORM},
                  {"R2UR", MJ_PIPE_UNIFORM},
                  {"SYNCS.PHASECHK.TRANS64.TRYWAIT", MJ_PIPE_CONTROL},
@@ -168,6 +172,24 @@ static void a_portable_loop_copies_and_multiplies(void **state) {
     assert_string_equal(loops.unknown, "FLY.FAST");
 }
 
+// As NVRTC writes it for sm_120a: 8 bytes a lane are scales of one token.
+static void a_block_scaled_loop_is_read(void **state) {
+    (void)state;
+    struct sass_loops loops =
+        read(HEAD ".L_x_1:\n" I("LDGSTS.E.BYPASS.128 [R27], desc[UR10][R24.64], P0")
+                 I("LDGSTS.E.64 [R21], desc[UR10][R22.64], P4") I("LDSM.16.M88.2 R46, [R46]") I("LDS.64 R30, [R30]")
+                     I("OMMA.SF.16864.F32.E2M1.E2M1.UE4M3.4X R4, R20, R46, R4, R67, R30, URZ")
+                         I("OMMA.SF.16864.F32.E2M1.E2M1.UE4M3.4X R4, R24, R42, R4, R64, R31, UR7")
+                             G("@P6", "BRA `(.L_x_1)") I("EXIT"));
+    assert_int_equal(loops.num_multiplying, 1);
+    assert_int_equal(loops.multiplying[0].width, 0);
+    assert_int_equal(loops.multiplying[0].products, 2 * 16 * 8 * 64);
+    assert_int_equal(loops.multiplying[0].instructions[MJ_PIPE_TENSOR], 2);
+    assert_int_equal(loops.multiplying[0].shared_wavefronts, 4);
+    assert_int_equal(loops.multiplying[0].narrow_loads, 1);
+    assert_string_equal(loops.unknown, "");
+}
+
 static void text_without_a_loop_is_refused(void **state) {
     (void)state;
     static const char *const texts[] = {"",
@@ -210,6 +232,7 @@ int main(void) {
         cmocka_unit_test(two_loops_that_copy_are_told_by_what_they_copy),
         cmocka_unit_test(accumulators_tell_tokens_and_rows),
         cmocka_unit_test(a_portable_loop_copies_and_multiplies),
+        cmocka_unit_test(a_block_scaled_loop_is_read),
         cmocka_unit_test(text_without_a_loop_is_refused),
         cmocka_unit_test(a_cut_text_does_no_harm),
     };

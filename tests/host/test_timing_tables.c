@@ -75,7 +75,7 @@ static enum mj_verdict check(void *user, enum mj_choice choice, const struct mj_
     return MJ_VERDICT_REFUSED;
 }
 
-static const struct mj_device_figures h100 = {132, 1.98, 3352, 4096, 233472};
+static const struct mj_device_figures h100 = {132, 1.98, 3352, 4096, 233472, 0};
 
 static void check_plan(struct table *table, const char *plan) {
     struct mj_search search;

@@ -11,6 +11,7 @@
 #include "moe/cost.h"
 #include "moe/decision.h"
 #include "moe/halving.h"
+#include "moe/machine_table.h"
 #include "moe/model_table.h"
 #include "moe/nvfp4.h"
 #include "moe/routing.h"
@@ -132,7 +133,7 @@ static void a_tokens_experts_differ(void **state) {
     for (int i = 0; i < 30; i++) assert_true(ids[i] == 0 || ids[i] == 1);
 }
 
-static const struct mj_device_figures h100 = {132, 1.98, 3352, 4096, 233472};
+static const struct mj_device_figures h100 = {132, 1.98, 3352, 4096, 233472, 0};
 
 // One H100 (1.98 GHz, 3352 GB/s): microseconds of the steps with one tile forced, as `moejit bench` times them. On a
 // DeepSeek-R1 rank, and on a layer of 4 experts, hidden 4096, intermediate 7168, top 2. hopper_256x128x64 is of the
@@ -228,9 +229,9 @@ static void the_cost_model_keeps_what_is_near_the_best(void **state) {
 }
 
 static void the_cost_model_knows_bytes_and_waves(void **state) {
-    static const struct mj_device_figures slow_memory = {132, 1.98, 1000, 4096, 233472};
-    static const struct mj_device_figures fast_memory = {132, 1.98, 1e6, 4096, 233472};
-    static const struct mj_device_figures half_fast = {132, 1.98, 1e6, 2048, 233472};
+    static const struct mj_device_figures slow_memory = {132, 1.98, 1000, 4096, 233472, 0};
+    static const struct mj_device_figures fast_memory = {132, 1.98, 1e6, 4096, 233472, 0};
+    static const struct mj_device_figures half_fast = {132, 1.98, 1e6, 2048, 233472, 0};
     int one[8] = {1, 1, 1, 1, 1, 1, 1, 1}, none[8] = {0}, half[8] = {1, 0, 1, 0, 1, 0, 1, 0}, many[8] = {0, 96};
     int less[8] = {0, 64}, spread[8] = {0, 200};
     const struct mj_step_size all = {28672, 4096, one, 8}, nothing = {28672, 4096, none, 8};
@@ -252,6 +253,31 @@ static void the_cost_model_knows_bytes_and_waves(void **state) {
     assert_true(fabs(mj_cost_step(&fast_memory, wide, &shorter) - (4 + 4 * 293 * 71.04 / 1980)) < 0.1);
     // 200 tokens are 104 and 96: widths of 112 and 96, so 104 on average. 150 row tiles of 192, twice: three waves.
     assert_true(fabs(mj_cost_step(&fast_memory, widest, &two) - (4 + 3 * 3 * 293 * 95.44 / 1980)) < 0.1);
+}
+
+// fp4's tiles are of no other arch than those with its instruction: 4096 FLOP a clock, as the machine table has them.
+static void the_cost_model_knows_fp4(void **state) {
+    (void)state;
+    int many[1] = {256};
+    const struct mj_step_size step = {28672, 4096, many, 1};
+    for (int t = 0; t < MJ_NUM_TILES; t++) {
+        struct mj_device_figures device = {170, 2.407, 1e6, 0, 0, 0};
+        double widest = 11 + 0.42 * mj_tiles[t].block_tokens;
+        if (mj_tiles[t].family != MOEJIT_FAMILY_FP4) continue;
+        mj_device_figures_arch("sm_120a", &device);
+        int tiles = 256 / mj_tiles[t].block_tokens * (28672 / mj_tiles[t].block_rows); // of many waves
+        double us = tiles * (mj_tiles[t].block_rows / 64) * 256 * widest / 170 / 2407;
+        assert_true(fabs(mj_cost_step(&device, &mj_tiles[t], &step) / (4 + us) - 1) < 0.2);
+    }
+    static const char *const archs[] = {"sm_120a", "sm_121a"};
+    for (int i = 0; i < 2; i++) {
+        const struct mj_machine *machine = mj_machine_find(archs[i]);
+        struct mj_device_figures device = {0};
+        mj_device_figures_arch(archs[i], &device);
+        assert_true(fabs(device.tensor_flops - 2 * machine->mma_products) < 1e-9);
+        assert_true(fabs(device.scaled_flops - 2 * machine->scaled_mma_products) < 1e-9);
+        assert_int_equal(device.shared_bytes, machine->shared_bytes);
+    }
 }
 
 static const double *sample_times;
@@ -324,6 +350,7 @@ int main(void) {
         cmocka_unit_test(the_cost_model_is_near_what_was_measured),
         cmocka_unit_test(the_cost_model_keeps_what_is_near_the_best),
         cmocka_unit_test(the_cost_model_knows_bytes_and_waves),
+        cmocka_unit_test(the_cost_model_knows_fp4),
         cmocka_unit_test(halving_spends_its_samples_on_the_near_ones),
         cmocka_unit_test(rows_agree_up_to_rounding),
     };

@@ -1,14 +1,15 @@
 #!/usr/bin/env python3
-"""The golden table of `moejit inspect cost`: cost_sm_90a.txt, its copy in docs/kernels.md, and what src/moe/loop_cost.h knows of it.
+"""The golden tables of `moejit inspect cost`: cost_ARCH.txt, their copies in docs/, and what src/moe/loop_cost.h knows of sm_90a's.
 
     cost.py check  --command MOEJIT --emulator LIBRARY --cache DATABASE     exit status 1 where a row got worse, 77 to skip
     cost.py update ...                                                      writes all anew (tools/update_cost.sh calls it)
 
-It is of one NVRTC, the pinned one: another writes other code. It is worse where a kernel spills, where ptxas serialises wgmma, and
+They are of one NVRTC, the pinned one: another writes other code. A row is worse where a kernel spills, where ptxas serialises wgmma, and
 where one of the columns of RULES moved the wrong way.
 """
 import argparse
 import json
+import os
 import pathlib
 import re
 import subprocess
@@ -17,10 +18,8 @@ import sys
 NVRTC = "13.0"
 COMMAND = ["inspect", "cost", "--model", "deepseek-r1"]
 HERE = pathlib.Path(__file__).resolve().parent
-GOLDEN = HERE / "cost_sm_90a.txt"
-COSTS = HERE.parent.parent / "src" / "moe" / "tile_costs.def"
-PAGE = HERE.parent.parent / "docs" / "kernels.md"
-MARKS = ("<!-- cost_sm_90a.txt -->\n", "<!-- end -->\n")
+ROOT = HERE.parent.parent
+COSTS = ROOT / "src" / "moe" / "tile_costs.def"  # sm_90a's
 SKIPPED = 77
 NAME_WIDTH = 32  # of a table's first column
 # Of each table, by the first words of its header: columns that must not grow (+) or shrink (-).
@@ -33,12 +32,41 @@ RULES = {
 }
 
 
+class Table:
+    """One arch's: its file, the page that has a copy, further arguments, and whether it has the emulator's columns."""
+
+    def __init__(self, arch, page, *arguments, emulated=True):
+        self.arch, self.arguments, self.emulated = arch, ["--arch", arch, *arguments], emulated
+        self.golden = HERE / f"cost_{arch}.txt"
+        self.page = ROOT / "docs" / page if page else None
+        self.marks = (f"<!-- {self.golden.name} -->\n", "<!-- end -->\n")
+
+    def find(self, options):
+        arguments = [*COMMAND, *self.arguments, "--cache", options.cache]
+        if self.emulated:
+            arguments += ["--emulator", options.emulator]
+        return run(options.command, arguments, {**os.environ, "MOEJIT_EMULATOR_ARCH": self.arch})
+
+    def page_parts(self):
+        before, rest = self.page.read_text().split(self.marks[0], 1)
+        inside, after = rest.split(self.marks[1], 1)
+        return before, inside, after
+
+
+# sm_121a has sm_120a's code, and so its counters.
+TABLES = [
+    Table("sm_90a", "kernels.md"),
+    Table("sm_120a", "fp4.md", "--family", "fp4"),
+    Table("sm_121a", None, "--family", "fp4", emulated=False),
+]
+
+
 def say(text):
     print(text, flush=True)
 
 
-def run(command, arguments):
-    done = subprocess.run([command, *arguments], stdout=subprocess.PIPE, text=True, check=False)
+def run(command, arguments, environment):
+    done = subprocess.run([command, *arguments], stdout=subprocess.PIPE, text=True, check=False, env=environment)
     if done.returncode != 0:
         sys.exit(f"{command} {' '.join(arguments)}: exit status {done.returncode}")
     return done.stdout
@@ -97,13 +125,6 @@ def compare(golden, found):
     return worse, different
 
 
-def page_parts():
-    text = PAGE.read_text()
-    before, rest = text.split(MARKS[0], 1)
-    inside, after = rest.split(MARKS[1], 1)
-    return before, inside, after
-
-
 def as_block(text):
     return "\n" + "".join("    " + line + "\n" if line else "\n" for line in text.splitlines()) + "\n"
 
@@ -121,27 +142,30 @@ def costs_of(text):
     return "".join(lines)
 
 
-def update(text):
-    GOLDEN.write_text(text)
-    COSTS.write_text(costs_of(text))
-    before, _, after = page_parts()
-    PAGE.write_text(before + MARKS[0] + as_block(text) + MARKS[1] + after)
-    say(f"wrote {GOLDEN.name}, its copy in docs/{PAGE.name}, and {COSTS.name}")
+def update(table, text):
+    table.golden.write_text(text)
+    if table.page:
+        before, _, after = table.page_parts()
+        table.page.write_text(before + table.marks[0] + as_block(text) + table.marks[1] + after)
+    if table is TABLES[0]:
+        COSTS.write_text(costs_of(text))
+    say(f"wrote {table.golden.name} and what is made of it")
+    return 0
 
 
-def check(text):
-    golden = GOLDEN.read_text()
+def check(table, text):
+    golden = table.golden.read_text()
     worse, different = compare(rows_of(golden), rows_of(text))
-    if page_parts()[1] != as_block(golden):
-        worse.append(f"docs/{PAGE.name} has another table than {GOLDEN.name}")
-    if COSTS.read_text() != costs_of(golden):
-        worse.append(f"src/moe/{COSTS.name} has other costs than {GOLDEN.name}")
+    if table.page and table.page_parts()[1] != as_block(golden):
+        worse.append(f"docs/{table.page.name} has another table than {table.golden.name}")
+    if table is TABLES[0] and COSTS.read_text() != costs_of(golden):
+        worse.append(f"src/moe/{COSTS.name} has other costs than {table.golden.name}")
     for sentence in different:
-        say("not worse, but different: " + sentence)
+        say(f"{table.arch}: not worse, but different: {sentence}")
     for sentence in worse:
-        say("WORSE: " + sentence)
+        say(f"{table.arch}: WORSE: {sentence}")
     if worse or different:
-        say("tools/update_cost.sh writes the table anew, for a change that is meant")
+        say("tools/update_cost.sh writes the tables anew, for a change that is meant")
     return 1 if worse else 0
 
 
@@ -154,10 +178,10 @@ def main():
     options = parser.parse_args()
     version = nvrtc_of(options.command, options.emulator)
     if version != NVRTC:
-        say(f"skipped: this is NVRTC {version}, and the table is of NVRTC {NVRTC}")
+        say(f"skipped: this is NVRTC {version}, and the tables are of NVRTC {NVRTC}")
         return SKIPPED
-    text = run(options.command, [*COMMAND, "--emulator", options.emulator, "--cache", options.cache])
-    return update(text) or 0 if options.what == "update" else check(text)
+    then = update if options.what == "update" else check
+    return max([then(table, table.find(options)) for table in TABLES])
 
 
 if __name__ == "__main__":

@@ -243,19 +243,6 @@ uint8_t *emu_global_check(struct emu_warp *warp, uint32_t lane, uint64_t address
     return (uint8_t *)address;
 }
 
-// Different 32-byte sectors; an aligned access lies in one. Neighbours mostly share it, so the newest is tried first.
-static uint32_t count_sectors(uint32_t mask, const uint64_t *addresses) {
-    uint64_t sectors[EMU_LANES];
-    uint32_t count = 0;
-    for (uint32_t lanes = mask; lanes != 0; lanes &= lanes - 1) {
-        uint64_t sector = addresses[__builtin_ctz(lanes)] >> 5;
-        uint32_t i = count;
-        while (i > 0 && sectors[i - 1] != sector) i--;
-        if (i == 0) sectors[count++] = sector;
-    }
-    return count;
-}
-
 static bool check_global_lanes(struct emu_warp *warp, uint32_t mask, uint32_t bytes, uint32_t alignment,
                                enum emu_access_kind kind, struct emu_access *access) {
     struct emu_run *run = warp->cta->run;
@@ -279,7 +266,7 @@ static bool check_global_lanes(struct emu_warp *warp, uint32_t mask, uint32_t by
     }
     note(warp, mask, begin, end - begin, kind);
     uint64_t moved = (uint64_t)bytes * (uint64_t)__builtin_popcount(mask);
-    run->counters.global_sectors += count_sectors(mask, access->addresses);
+    run->counters.global_sectors += emu_count_lane_sectors(mask, access->addresses);
     if (kind != EMU_ACCESS_WRITE) run->counters.global_load_bytes += moved;
     if (kind != EMU_ACCESS_READ) run->counters.global_store_bytes += moved;
     return true;

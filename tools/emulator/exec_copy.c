@@ -83,7 +83,7 @@ static void copy_lanes(struct emu_warp *warp, const struct emu_instruction *inst
         emu_warp_finding(warp, 0, EMU_OUTCOME_LAUNCH_FAILED, "cp.async of %u bytes: it takes 4, 8 or 16", size);
         return;
     }
-    uint64_t last_sector = 0; // lanes that follow each other share it
+    uint32_t reading = 0; // lanes
     emu_count_shared(warp, mask, size, &to);
     for (uint32_t lanes = mask; lanes != 0; lanes &= lanes - 1) {
         uint32_t lane = (uint32_t)__builtin_ctz(lanes), read = bytes_read(warp, instruction, kind, lane, size);
@@ -91,10 +91,9 @@ static void copy_lanes(struct emu_warp *warp, const struct emu_instruction *inst
         counters->async_copies++;
         counters->async_copy_bytes += read;
         counters->global_load_bytes += read;
-        if (read == 0) continue;
-        counters->global_sectors += from.addresses[lane] / 32 + 1 != last_sector; // a copy is within one sector
-        last_sector = from.addresses[lane] / 32 + 1;
+        if (read > 0) reading |= 1u << lane;
     }
+    counters->global_sectors += emu_count_lane_sectors(reading, from.addresses);
 }
 
 EMU_EXECUTE(copy_whole) {

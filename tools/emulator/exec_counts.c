@@ -35,3 +35,16 @@ void emu_count_shared(struct emu_warp *warp, uint32_t mask, uint32_t bytes, cons
 uint64_t emu_count_sectors(uint64_t address, uint64_t bytes) {
     return bytes > 0 ? (address + bytes - 1) / SECTOR_BYTES - address / SECTOR_BYTES + 1 : 0;
 }
+
+// Different ones; an aligned access lies in one. Neighbours mostly share it, so the newest is tried first.
+uint32_t emu_count_lane_sectors(uint32_t mask, const uint64_t *addresses) {
+    uint64_t sectors[EMU_LANES];
+    uint32_t count = 0;
+    for (uint32_t lanes = mask; lanes != 0; lanes &= lanes - 1) {
+        uint64_t sector = addresses[__builtin_ctz(lanes)] / SECTOR_BYTES;
+        uint32_t i = count;
+        while (i > 0 && sectors[i - 1] != sector) i--;
+        if (i == 0) sectors[count++] = sector;
+    }
+    return count;
+}

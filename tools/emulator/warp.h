@@ -195,6 +195,7 @@ bool emu_access_check(struct emu_warp *warp, uint32_t mask, enum emu_space space
 // For the counters (exec_counts.c).
 void emu_count_shared(struct emu_warp *warp, uint32_t mask, uint32_t bytes, const struct emu_access *access);
 uint64_t emu_count_sectors(uint64_t address, uint64_t bytes);
+uint32_t emu_count_lane_sectors(uint32_t mask, const uint64_t *addresses); // of a warp's aligned accesses
 // One lane's bytes of shared memory of this CTA or another of the cluster; NULL with a finding.
 uint8_t *emu_shared_check(struct emu_warp *warp, uint32_t lane, uint64_t address, uint32_t bytes, uint32_t alignment,
                           enum emu_access_kind kind);

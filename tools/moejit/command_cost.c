@@ -14,8 +14,12 @@ static const char help[] =
     "that\n"
     "a block takes by each of its terms (docs/kernels.md), and the time predicted for T tokens: the largest term.\n\n"
     "%s\n"
-    "  --arch A                 sm_90a, the one whose rates are known (default)\n"
-    "  --family F               all, portable or hopper (default all)\n"
+    "  --arch A                 sm_90a: one H100, as measured (default); sm_120a: GeForce RTX 5090, sm_121a: DGX "
+    "Spark, "
+    "as\n"
+    "                           published\n"
+    "  --family F               all, portable, hopper or fp4 (default all); fp4's tiles are those of NVFP4 "
+    "activations\n"
     "  --tile T                 only this tile\n"
     "  --tokens LIST            T of the predictions, comma-separated, or none (default 1,4,16,64,256,1024,4096,8192)\n"
     "  --nvdisasm PATH          the disassembler (default: MOEJIT_NVDISASM, the toolkit's, PATH's)\n"
@@ -57,8 +61,8 @@ static const struct option long_options[] = {
     {NULL, 0, NULL, 0},
 };
 
-static const char command_name[] = "inspect cost", the_arch[] = "sm_90a";
-static const char *const families[] = {"all", "portable", "hopper", NULL}; // in the order of moejit_family
+static const char command_name[] = "inspect cost";
+static const char *const families[] = {"all", "portable", "hopper", "fp4", NULL}; // in the order of moejit_family
 
 #define MAX_TOKENS_LISTED 16
 
@@ -114,7 +118,7 @@ static bool take(struct cost_options *options, int option, const char *value) {
 
 static bool is_wanted(const struct cost_options *options, int tile) {
     if (options->tile >= 0 && tile != options->tile) return false;
-    if (!moejit_tile_runs_on(tile, the_arch)) return false;
+    if (!moejit_tile_runs_on(tile, options->arch)) return false;
     return options->family == 0 || (int)mj_tiles[tile].family == options->family;
 }
 
@@ -134,7 +138,8 @@ static bool read_plan(const moejit_plan *plan, const struct cost_options *option
             char message[1024];
             struct cost_row *row = &rows[*num_rows];
             if (strncmp(info.symbol, prefixes[step], strlen(prefixes[step])) != 0) continue;
-            if (!cost_row_read(&info, &mj_tiles[tile], step, options->nvdisasm, row, message, sizeof(message))) {
+            if (!cost_row_read(&info, mj_machine_find(options->arch), &mj_tiles[tile], step, options->nvdisasm, row,
+                               message, sizeof(message))) {
                 fprintf(stderr, "moejit inspect cost: %s\n", message);
                 return false;
             }
@@ -151,11 +156,13 @@ static bool read_plan(const moejit_plan *plan, const struct cost_options *option
 static bool read_tile(moejit_context *context, const moejit_layer *layer, const struct cost_options *options, int tile,
                       struct cost_row *rows, int *num_rows) {
     moejit_plan_options plan_options;
+    moejit_layer of_tile = *layer;
     moejit_plan *plan = NULL;
+    cost_layer_for(&of_tile, mj_tiles[tile].family);
     moejit_plan_options_init(&plan_options);
     plan_options.max_num_tokens = 1;
     plan_options.tile = tile + 1;
-    bool good = moejit_plan_create(context, layer, &plan_options, &plan) == MOEJIT_STATUS_OK;
+    bool good = moejit_plan_create(context, &of_tile, &plan_options, &plan) == MOEJIT_STATUS_OK;
     if (!good) fprintf(stderr, "moejit inspect cost: %s\n", moejit_context_error(context));
     good = good && read_plan(plan, options, tile, rows, num_rows);
     moejit_plan_destroy(plan);
@@ -167,10 +174,10 @@ static int read_tiles(moejit_context *context, const moejit_layer *layer, const 
     int num_rows = 0, done = 0, total = num_wanted(options);
     for (int tile = 0; tile < MJ_NUM_TILES; tile++) {
         if (!is_wanted(options, tile)) continue;
-        command_progress((void *)the_arch, done++, total, mj_tiles[tile].name);
+        command_progress((void *)options->arch, done++, total, mj_tiles[tile].name);
         if (!read_tile(context, layer, options, tile, rows, &num_rows)) return -1;
     }
-    command_progress((void *)the_arch, total, total, "");
+    command_progress((void *)options->arch, total, total, "");
     return num_rows;
 }
 
@@ -227,7 +234,7 @@ static int inspect_cost(const struct cost_options *options, const moejit_layer *
 
 int command_inspect_cost(int argc, char **argv) {
     struct cost_options options = {
-        .arch = the_arch, .tile = -1, .tokens = {1, 4, 16, 64, 256, 1024, 4096, 8192}, .num_tokens = 8};
+        .arch = "sm_90a", .tile = -1, .tokens = {1, 4, 16, 64, 256, 1024, 4096, 8192}, .num_tokens = 8};
     layer_options_init(&options.layer);
     for (int option; (option = getopt_long(argc, argv, "", long_options, NULL)) != -1;) {
         if (option == OPTION_HELP) {
@@ -238,18 +245,19 @@ int command_inspect_cost(int argc, char **argv) {
         if (taken < 0 || (taken == 0 && !take(&options, option, optarg))) return EXIT_USAGE;
     }
     if (optind < argc) return command_usage(command_name, "\"%s\" is no option", argv[optind]);
-    if (strcmp(options.arch, the_arch) != 0) {
-        fprintf(stderr, "moejit inspect cost: --arch is \"%s\"; the rates of %s alone are known\n", options.arch,
-                the_arch);
+    if (mj_machine_find(options.arch) == NULL) {
+        fprintf(stderr, "moejit inspect cost: --arch is \"%s\", whose rates are not known; they are of %s\n",
+                options.arch, mj_machine_archs);
         return EXIT_UNAVAILABLE;
     }
-    if (options.tile >= 0 && !moejit_tile_runs_on(options.tile, the_arch)) {
+    if (options.tile >= 0 && !moejit_tile_runs_on(options.tile, options.arch)) {
         return command_usage(command_name, "--tile is \"%s\", which does not run on %s", mj_tiles[options.tile].name,
-                             the_arch);
+                             options.arch);
     }
     if (num_wanted(&options) == 0) {
-        return command_usage(command_name, "no tile is of the %s family and %s", families[options.family],
-                             mj_tiles[options.tile].name);
+        return command_usage(command_name, "no tile%s%s is of the %s family and runs on %s",
+                             options.tile >= 0 ? " " : "", options.tile >= 0 ? mj_tiles[options.tile].name : "",
+                             families[options.family], options.arch);
     }
     moejit_layer layer;
     if (!layer_options_layer(&options.layer, command_name, &layer)) return EXIT_USAGE;

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "cuda/arch.h"
 #include "emulator.h"
 #include "gpu.h"
 
@@ -25,6 +26,7 @@ struct counts {
 
 struct counting {
     struct gpu gpu;
+    const struct mj_machine *machine;
     __typeof__(&moejit_emulator_last_launch) last_launch;
     moejit_context *context;
     moejit_executor *executor;
@@ -57,7 +59,8 @@ static bool open_emulator(struct counting *counting, const char *path, const cha
     if (!counting->gpu.emulated) return say(counting, path, "is no emulator");
     *(void **)(void *)&counting->last_launch = dlsym(counting->gpu.library, "moejit_emulator_last_launch");
     if (counting->last_launch == NULL) return say(counting, path, "has no moejit_emulator_last_launch");
-    if (counting->gpu.capability != 90) return say(counting, path, "does not play sm_90a (MOEJIT_EMULATOR_ARCH)");
+    snprintf(why, sizeof(why), "does not play %s (MOEJIT_EMULATOR_ARCH)", counting->machine->arch);
+    if (counting->gpu.capability != mj_arch_find(counting->machine->arch)->capability) return say(counting, path, why);
     moejit_context_options options;
     moejit_context_options_init(&options);
     options.cuda_library = path;
@@ -89,12 +92,13 @@ static void *zeros(struct counting *counting, struct layer *layer, size_t bytes)
     return memory;
 }
 
-static bool create_layer(struct counting *counting, struct layer *layer, int depth) {
+static bool create_layer(struct counting *counting, struct layer *layer, moejit_family family, int depth) {
     size_t cells = NUM_EXPERTS * (size_t)depth * (size_t)depth, bytes = 0;
     *layer = (struct layer){.num_buffers = 0};
     moejit_layer_init(&layer->layer, MOEJIT_ACTIVATION_SWIGLU);
     layer->layer.hidden = layer->layer.intermediate = depth;
     layer->layer.num_experts = layer->layer.num_local_experts = layer->layer.top_k = NUM_EXPERTS;
+    cost_layer_for(&layer->layer, family);
     if (!api_ok(counting, moejit_weights_bytes(counting->context, &layer->layer, &bytes), "sizing weights"))
         return false;
     moejit_checkpoint checkpoint = {sizeof(checkpoint), zeros(counting, layer, cells),
@@ -141,6 +145,9 @@ static bool make_args(struct counting *counting, struct layer *layer, const moej
     args->output_mode = MOEJIT_OUTPUT_ASSUME_ZERO;
     args->router_weights = zeros(counting, layer, tokens * NUM_EXPERTS * sizeof(float));
     args->gate_up_alpha = args->down_alpha = zeros(counting, layer, NUM_EXPERTS * sizeof(float));
+    if (layer->layer.activation_format == MOEJIT_FORMAT_NVFP4) {
+        args->input_scale = args->intermediate_scale = args->gate_up_alpha;
+    }
     args->workspace_bytes = moejit_plan_workspace_bytes(plan);
     args->workspace = zeros(counting, layer, args->workspace_bytes);
     return layer->num_buffers == before + 5 ? true : say(counting, "allocating tensors", counting->gpu.error);
@@ -163,6 +170,7 @@ static bool take_launch(struct counting *counting, const struct mj_tile *tile, d
 static bool run_steps(struct counting *counting, const struct layer *layer, const moejit_plan *plan,
                       const moejit_forward_args *args, const struct mj_tile *tile, double sign, struct counts sums[2]) {
     return api_ok(counting, moejit_route(plan, args, counting->executor, counting->stream), "route") &&
+           api_ok(counting, moejit_quantize(plan, args, counting->executor, counting->stream), "quantize") &&
            api_ok(counting, moejit_gate_up(plan, layer->weights, args, counting->executor, counting->stream),
                   "gate_up") &&
            take_launch(counting, tile, sign, &sums[MJ_STEP_GATE_UP]) &&
@@ -213,16 +221,16 @@ static void settle(struct cost_row *row, const struct counts sums[NUM_DEPTHS]) {
     row->conflicts = (conflicts[1] - conflicts[0]) / (steps[1] - steps[0]);
 }
 
-// Of all tiles with that base, at depth d.
-static bool count_depth(struct counting *counting, int base, int d, const struct cost_row *rows, int num_rows,
-                        struct counts sums[MJ_NUM_TILES][2][NUM_DEPTHS]) {
+// Of all tiles of a family with that base, at depth d.
+static bool count_depth(struct counting *counting, moejit_family family, int base, int d, const struct cost_row *rows,
+                        int num_rows, struct counts sums[MJ_NUM_TILES][2][NUM_DEPTHS]) {
     struct layer layer;
-    bool good = create_layer(counting, &layer, base << d);
+    bool good = create_layer(counting, &layer, family, base << d);
     for (int i = 0; good && i < num_rows; i++) {
         struct counts both[2] = {{0}};
         long tile = rows[i].tile - mj_tiles;
         if (i > 0 && rows[i].tile == rows[i - 1].tile) continue; // counted with its other step
-        if (base_of(rows[i].tile) != base) continue;
+        if (rows[i].tile->family != family || base_of(rows[i].tile) != base) continue;
         good = count_tile(counting, &layer, rows[i].tile, both);
         for (int step = 0; step < 2; step++) sums[tile][step][d] = both[step];
     }
@@ -230,11 +238,22 @@ static bool count_depth(struct counting *counting, int base, int d, const struct
     return good;
 }
 
+static bool has_row(const struct cost_row *rows, int num_rows, moejit_family family, int base) {
+    for (int i = 0; i < num_rows; i++) {
+        if (rows[i].tile->family == family && base_of(rows[i].tile) == base) return true;
+    }
+    return false;
+}
+
 static bool count_rows(struct counting *counting, struct cost_row *rows, int num_rows) {
     struct counts sums[MJ_NUM_TILES][2][NUM_DEPTHS] = {{{{0}}}};
     bool good = true;
-    for (size_t b = 0; b < sizeof(bases) / sizeof(bases[0]); b++) {
-        for (int d = 0; good && d < NUM_DEPTHS; d++) good = count_depth(counting, bases[b], d, rows, num_rows, sums);
+    for (moejit_family family = MOEJIT_FAMILY_PORTABLE; family <= MOEJIT_FAMILY_FP4; family++) {
+        for (size_t b = 0; b < sizeof(bases) / sizeof(bases[0]); b++) {
+            if (!has_row(rows, num_rows, family, bases[b])) continue;
+            for (int d = 0; good && d < NUM_DEPTHS; d++)
+                good = count_depth(counting, family, bases[b], d, rows, num_rows, sums);
+        }
     }
     for (int i = 0; good && i < num_rows; i++) settle(&rows[i], sums[rows[i].tile - mj_tiles][rows[i].step]);
     return good;
@@ -242,7 +261,8 @@ static bool count_rows(struct counting *counting, struct cost_row *rows, int num
 
 bool cost_counters_read(const char *emulator, const char *cache_path, struct cost_row *rows, int num_rows,
                         char *message, size_t message_bytes) {
-    struct counting counting = {.message = message, .message_bytes = message_bytes};
+    if (num_rows == 0) return true;
+    struct counting counting = {.machine = rows[0].machine, .message = message, .message_bytes = message_bytes};
     bool good = open_emulator(&counting, emulator, cache_path) && count_rows(&counting, rows, num_rows);
     close_emulator(&counting);
     return good;

@@ -5,7 +5,7 @@
 
 static double predicted_us(const struct cost_row *row, const struct mj_problem *problem, int tokens) {
     struct mj_step_time time;
-    mj_loop_cost_step(problem, row->tile, row->step, row->widths, row->num_widths, tokens, &time);
+    mj_loop_cost_step(row->machine, problem, row->tile, row->step, row->widths, row->num_widths, tokens, &time);
     return mj_loop_cost_step_us(&time);
 }
 
@@ -35,8 +35,9 @@ static void print_clocks(const struct cost_row *row) {
     cost_row_faults(row, faults, sizeof(faults));
     printf("%-32s %6.1f %7.1f %5.1f %7.1f %6.1f %6.1f %6.1f %6.2f %11.0f%%  %s\n", row->name, clocks[MJ_TERM_ISSUE],
            clocks[MJ_TERM_INTEGER], clocks[MJ_TERM_FMA], clocks[MJ_TERM_CONVERT], clocks[MJ_TERM_SHARED],
-           clocks[MJ_TERM_TENSOR], clocks[MJ_TERM_MEMORY], mj_loop_cost_terabytes_per_s(clocks[block->busiest]),
-           100 * mj_loop_cost_tensor_share(block), faults[0] != '\0' ? faults : "met");
+           clocks[MJ_TERM_TENSOR], clocks[MJ_TERM_MEMORY],
+           mj_loop_cost_terabytes_per_s(row->machine, clocks[block->busiest]), 100 * mj_loop_cost_tensor_share(block),
+           faults[0] != '\0' ? faults : "met");
 }
 
 static void print_widths(const struct cost_row *row) {
@@ -88,10 +89,11 @@ void cost_print_json(const struct cost_row *row, const struct mj_problem *proble
     const struct mj_block_cost *block = &row->block;
     char faults[128];
     cost_row_faults(row, faults, sizeof(faults));
-    printf("{\"kernel\": \"%s\", \"registers\": %d, \"spilled_bytes\": %d, \"serialised\": %s, \"shared_bytes\": %d, "
+    printf("{\"kernel\": \"%s\", \"gpu\": \"%s\", \"registers\": %d, \"spilled_bytes\": %d, \"serialised\": %s, "
+           "\"shared_bytes\": %d, "
            "\"ctas_per_sm\": %d, \"bytes_in_flight\": %d",
-           row->name, row->registers, row->spilled_bytes, row->serialised ? "true" : "false", row->shared_bytes,
-           row->ctas_per_sm, row->bytes_in_flight);
+           row->name, row->machine->gpu, row->registers, row->spilled_bytes, row->serialised ? "true" : "false",
+           row->shared_bytes, row->ctas_per_sm, row->bytes_in_flight);
     if (row->counted) {
         printf(", \"sectors_a_step\": %.2f, \"bank_conflicts_a_step\": %.2f", row->sectors, row->conflicts);
     }
@@ -102,7 +104,7 @@ void cost_print_json(const struct cost_row *row, const struct mj_problem *proble
         printf("%s\"%s\": %.2f", term > 0 ? ", " : "", mj_term_name(term), block->clocks[term]);
     }
     printf("}, \"busiest\": \"%s\", \"instructions_tb_s\": %.3f, \"tensor_share\": %.3f, \"broken\": \"%s\"",
-           mj_term_name(block->busiest), mj_loop_cost_terabytes_per_s(block->clocks[block->busiest]),
+           mj_term_name(block->busiest), mj_loop_cost_terabytes_per_s(row->machine, block->clocks[block->busiest]),
            mj_loop_cost_tensor_share(block), faults);
     printf(", \"widths\": {");
     for (int i = 0; i < row->num_widths; i++) {

@@ -6,13 +6,19 @@
 
 static const char *const step_names[] = {"gate_up", "down"};
 
+void cost_layer_for(moejit_layer *layer, moejit_family family) {
+    bool fp4 = family == MOEJIT_FAMILY_FP4;
+    if (fp4) layer->activation_format = MOEJIT_FORMAT_NVFP4;
+    layer->packed_layout = fp4 ? MOEJIT_PACKED_LAYOUT_BLOCK_SCALED : MOEJIT_PACKED_LAYOUT_FRAGMENTS;
+}
+
 static bool take_resources(const moejit_kernel_info *info, struct cost_row *row) {
     if (info->cubin == NULL || info->log == NULL || info->registers == 0) return false;
     row->registers = info->registers;
     row->spilled_bytes = info->spill_bytes;
     row->shared_bytes = info->static_shared_bytes + info->dynamic_shared_bytes;
     row->serialised = strstr(info->log, "wgmma") != NULL && strstr(info->log, "serialized") != NULL;
-    row->ctas_per_sm = mj_loop_cost_ctas_per_sm(row->registers, info->num_threads, row->shared_bytes);
+    row->ctas_per_sm = mj_loop_cost_ctas_per_sm(row->machine, row->registers, info->num_threads, row->shared_bytes);
     row->bytes_in_flight = mj_loop_cost_bytes_in_flight(row->tile, row->ctas_per_sm);
     return true;
 }
@@ -20,16 +26,16 @@ static bool take_resources(const moejit_kernel_info *info, struct cost_row *row)
 static void take_loops(struct cost_row *row) {
     for (int i = 0; i < row->loops.num_multiplying; i++) {
         const struct mj_loop *loop = &row->loops.multiplying[i];
-        mj_loop_cost_block(row->tile, loop, &row->loops.copying, row->ctas_per_sm, &row->block);
+        mj_loop_cost_block(row->machine, row->tile, loop, &row->loops.copying, row->ctas_per_sm, &row->block);
         int tokens = loop->width > 0 && loop->width < row->tile->block_tokens ? loop->width : row->tile->block_tokens;
         row->widths[row->num_widths++] =
             (struct mj_width_cost){tokens, row->block.clocks[row->block.busiest], row->block.clocks[MJ_TERM_TENSOR]};
     }
 }
 
-bool cost_row_read(const moejit_kernel_info *info, const struct mj_tile *tile, enum mj_step step, const char *nvdisasm,
-                   struct cost_row *row, char *message, size_t message_bytes) {
-    *row = (struct cost_row){.tile = tile, .step = step};
+bool cost_row_read(const moejit_kernel_info *info, const struct mj_machine *machine, const struct mj_tile *tile,
+                   enum mj_step step, const char *nvdisasm, struct cost_row *row, char *message, size_t message_bytes) {
+    *row = (struct cost_row){.machine = machine, .tile = tile, .step = step};
     snprintf(row->name, sizeof(row->name), "%s %s", step_names[step], tile->name);
     if (!take_resources(info, row)) {
         snprintf(message, message_bytes,
@@ -54,6 +60,8 @@ static int narrow_loads(const struct cost_row *row) {
 }
 
 void cost_row_faults(const struct cost_row *row, char *faults, size_t bytes) {
+    char below[32];
+    snprintf(below, sizeof(below), "below %.4g TB/s", row->machine->budget_bytes_per_s * 1e-12);
     const struct {
         bool is;
         const char *word;
@@ -63,8 +71,8 @@ void cost_row_faults(const struct cost_row *row, char *faults, size_t bytes) {
         {row->ctas_per_sm == 0, "fits no SM"},
         {narrow_loads(row) > 0, "narrow loads"},
         {row->counted && row->conflicts > 0, "bank conflicts"},
-        {!mj_loop_cost_meets_budget(&row->block),
-         mj_loop_cost_is_decode(&row->block) ? "below 3.6 TB/s" : "below 90 % tensor"},
+        {!mj_loop_cost_meets_memory_budget(row->machine, &row->block), below},
+        {!mj_loop_cost_meets_tensor_budget(row->tile, &row->block), "below 90 % tensor"},
     };
     faults[0] = '\0';
     for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++) {

@@ -6,6 +6,7 @@
 #include "sass.h"
 
 struct cost_row {
+    const struct mj_machine *machine;
     const struct mj_tile *tile;
     enum mj_step step;
     char name[96]; // "gate_up hopper_64x8x128"
@@ -19,9 +20,12 @@ struct cost_row {
     double sectors, conflicts;
 };
 
+// What a layer must be for a family's tiles: fp4's take NVFP4 activations alone, and each reads its own packed layout.
+void cost_layer_for(moejit_layer *layer, moejit_family family);
+
 // From a kernel of a plan with that tile alone. False, with a sentence, where it cannot be told.
-bool cost_row_read(const moejit_kernel_info *info, const struct mj_tile *tile, enum mj_step step, const char *nvdisasm,
-                   struct cost_row *row, char *message, size_t message_bytes);
+bool cost_row_read(const moejit_kernel_info *info, const struct mj_machine *machine, const struct mj_tile *tile,
+                   enum mj_step step, const char *nvdisasm, struct cost_row *row, char *message, size_t message_bytes);
 
 // What breaks a budget, as words ("spills, serialised"), or "".
 void cost_row_faults(const struct cost_row *row, char *faults, size_t bytes);

@@ -96,6 +96,7 @@ static int products_of(const struct sass_instruction *instruction, int *width) {
         return m * n * k / 4;
     }
     if (sscanf(instruction->opcode, "HMMA.%d", &k) == 1) return k == 16816 ? 16 * 8 * 16 : 16 * 8 * 8;
+    if (sscanf(instruction->opcode, "OMMA.SF.%d", &k) == 1) return k == 16864 ? 16 * 8 * 64 : 0;
     return 0;
 }
 
@@ -264,7 +265,8 @@ bool sass_read(const char *text, struct sass_loops *loops, char *message, size_t
     } else if (loops->num_multiplying == 0) {
         good = false;
         snprintf(message, message_bytes,
-                 "nvdisasm printed %d instructions, and no loop among them has a product (HGMMA, HMMA)", code.count);
+                 "nvdisasm printed %d instructions, and no loop among them has a product (HGMMA, HMMA, OMMA)",
+                 code.count);
     }
     sass_text_free(&code);
     return good;

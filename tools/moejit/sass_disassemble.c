@@ -57,7 +57,9 @@ static void read_all(int file, struct mj_text *text) {
 
 // Its exit status, or -1 with errno where it did not start.
 static int run(const char *program, const char *path, struct mj_text *text) {
-    char *const arguments[] = {(char *)program, (char *)"-c", (char *)path, NULL};
+    // -ndf: without the analysis that finds where jumps by register go: there are none, and it takes a quarter of the
+    // time.
+    char *const arguments[] = {(char *)program, (char *)"-c", (char *)"-ndf", (char *)path, NULL};
     posix_spawn_file_actions_t actions;
     int ends[2], status = -1;
     pid_t child;

@@ -1,4 +1,5 @@
-// Which pipe of an sm_90 multiprocessor executes an opcode. The opcode's name is what stands before the first dot
+// Which pipe of a multiprocessor of sm_90 or sm_120 executes an opcode (OMMA is e2m1's block-scaled mma.sync, QMMA
+// fp8's). The opcode's name is what stands before the first dot
 // ("CUDA Binary Utilities" lists them); IMAD, whatever its suffix, is a product.
 #include <string.h>
 
@@ -21,7 +22,7 @@ static const struct {
     {MJ_PIPE_GLOBAL,
      " LDG STG LDGSTS LD ST LDL STL RED REDG ATOM ATOMG UBLKCP UBLKRED UBLKPF UTMALDG UTMASTG UTMAREDG UTMAPF CCTL "
      "CCTLL TEX TLD "},
-    {MJ_PIPE_TENSOR, " HGMMA HMMA IGMMA QGMMA BGMMA IMMA QMMA DMMA "},
+    {MJ_PIPE_TENSOR, " HGMMA HMMA IGMMA QGMMA BGMMA IMMA QMMA DMMA OMMA "},
     {MJ_PIPE_CONTROL,
      " BRA BRX JMP JMX CALL RET EXIT BSSY BSYNC BREAK BMOV WARPSYNC NOP BAR MEMBAR FENCE SYNCS ARRIVES WARPGROUP "
      "WARPGROUPSET DEPBAR LDGDEPBAR ELECT ENDCOLLECTIVE YIELD NANOSLEEP USETMAXREG ERRBAR LDC CS2R S2R ACQBULK "
