@@ -34,7 +34,7 @@ template <class Config> struct GemmHopperWgmma {
     static constexpr int staging_stride = MJ_BLOCK_ROWS + 4; // floats; + 4 spreads the columns of a store over the banks
     // A warpgroup of copying warps hands registers that it does not need to those that multiply.
     static constexpr int launch_registers = 65536 / (num_threads * Config::blocks_per_sm) / 8 * 8;
-    static constexpr int producer_registers = launch_registers >= 128 ? 56 : 64; // a thread keeps its rows in them
+    static constexpr int producer_registers = launch_registers >= 168 ? 40 : 64; // a thread keeps its rows in them
     static constexpr int spare_registers = (launch_registers - producer_registers) / groups / 8 * 8;
     static constexpr int consumer_registers = launch_registers + spare_registers > 240 ? 240 : launch_registers + spare_registers;
     static_assert(consumer_registers * groups + producer_registers <= launch_registers * (groups + 1),

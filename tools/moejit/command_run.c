@@ -21,7 +21,7 @@ static const char help[] =
     "  --tokens N               0 to 65536 (default 16)\n"
     "  --tile T                 one of 64x8x64, 64x16x64, 64x32x64, 128x64x64, 128x128x64; on sm_90a also\n"
     "                           hopper_64x8x256, hopper_64x16x256, hopper_256x64x128, hopper_256x96x64,\n"
-    "                           hopper_192x192x64; on sm_120a and\n"
+    "                           hopper_256x160x64; on sm_120a and\n"
     "                           sm_121a fp4_64x8x256, fp4_64x16x256, fp4_64x32x256, fp4_128x64x256, fp4_128x128x256\n"
     "                           (default: by tokens per expert)\n"
     "  --routing R              uniform, skewed, none (default uniform)\n"
