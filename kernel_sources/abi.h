@@ -151,7 +151,7 @@ struct mj_gate_up_args {
     void *intermediate;           // out bf16 [P, I], rows in sorted order; or codes of P rows
     uint8_t *intermediate_scales; // out, with codes
     struct mj_fold_args fold;
-    struct mj_zero_args zero;    // beside `fold` alone
+    struct mj_zero_args zero;    // of the Hopper family alone
     int64_t x_row_stride;        // in elements; of codes none is taken
     int64_t expert_stride_bytes; // between experts of weights
     int32_t num_local_experts;

@@ -36,11 +36,10 @@ template <class Config> struct GateUpHopper {
     // By the multiplying warps, which have nothing else to do until weights arrive.
     __device__ __forceinline__ void begin_multiplying() const
     {
+        int thread = static_cast<int>(threadIdx.x);
+        if (args.zero.output != nullptr) zero_rows<Gemm::consumer_threads>(args.zero, thread);
         if constexpr (Gemm::can_fold) {
-            if (!routing.expert_offsets.folded) return;
-            int thread = static_cast<int>(threadIdx.x);
-            if (args.zero.output != nullptr) zero_rows<Gemm::consumer_threads>(args.zero, thread);
-            if (blockIdx.x == 0) {
+            if (routing.expert_offsets.folded && blockIdx.x == 0) {
                 publish_routing<Gemm::consumer_threads>(routing, args.expert_offsets, args.sorted_pairs, args.num_local_experts, thread);
             }
         }
