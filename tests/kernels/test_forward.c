@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "forward_rig.h"
+#include "run/context.h"
 
 #define HIDDEN 64
 #define ELEMENTS (RIG_MAX_TOKENS * HIDDEN)
@@ -145,6 +146,37 @@ static void forward_only_launches(void **state) {
     rig.args.num_tokens = 0;
     assert_int_equal(moejit_forward(rig.plan, rig.weights, &rig.args, rig.executor, rig.stream), MOEJIT_STATUS_OK);
     assert_int_equal(calls(NULL), 0);
+    rig_destroy(&rig);
+}
+
+static CUresult(CUDAAPI *launch_kernel)(const CUlaunchConfig *, CUfunction, void **, void **);
+static const struct moejit_context *launching;
+static int launches_with_shared_memory;
+
+// Of a launch with dynamic shared memory: as many CTAs fit a multiprocessor as an even spread puts there, and no more.
+static CUresult CUDAAPI check_spread(const CUlaunchConfig *config, CUfunction function, void **parameters,
+                                     void **extra) {
+    int per_sm = ((int)config->gridDimX + launching->num_sms - 1) / launching->num_sms;
+    int taken = (int)config->sharedMemBytes + launching->reserved_shared_bytes;
+    if (config->sharedMemBytes > 0) {
+        launches_with_shared_memory++;
+        assert_true(per_sm * taken <= launching->sm_shared_bytes);
+        assert_true((per_sm + 1) * taken > launching->sm_shared_bytes);
+    }
+    return launch_kernel(config, function, parameters, extra);
+}
+
+static void few_ctas_spread_over_the_multiprocessors(void **state) {
+    (void)state;
+    needs_emulator();
+    struct rig rig;
+    make_rig(&rig, 0);
+    launching = rig.context;
+    launch_kernel = rig.context->driver.cuLaunchKernelEx;
+    rig.context->driver.cuLaunchKernelEx = check_spread;
+    launches_with_shared_memory = 0;
+    assert_int_equal(rig_forward(&rig), MOEJIT_STATUS_OK);
+    assert_int_equal(launches_with_shared_memory, 2); // gate_up and down, of 8 CTAs at most
     rig_destroy(&rig);
 }
 
@@ -410,6 +442,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(refused_arguments_say_value_and_rule),
         cmocka_unit_test(forward_only_launches),
+        cmocka_unit_test(few_ctas_spread_over_the_multiprocessors),
         cmocka_unit_test(what_is_not_prepared_leaves_a_capture_whole),
         cmocka_unit_test(a_graph_replays_with_new_contents),
         cmocka_unit_test(two_layers_on_two_streams_do_not_disturb_each_other),
