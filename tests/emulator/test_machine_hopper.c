@@ -116,9 +116,49 @@ static void what_is_changed_is_found(void **state) {
            "no wgmma.wait_group has waited for");
 }
 
+// 384 threads begin with 168 registers each. The producers give back 128, and two warpgroups take 64 each; 8 more are
+// never there.
+static void the_pool_of_registers_has_an_end(void **state) {
+    (void)state;
+    broken("setmaxnreg.inc.sync.aligned.u32 232;", "setmaxnreg.inc.sync.aligned.u32 240;",
+           "has 168 registers a thread and waits for more, of which the block's pool has ");
+    broken("setmaxnreg.inc.sync.aligned.u32 232;", "setmaxnreg.inc.sync.aligned.u32 240;",
+           "setmaxnreg.inc.sync.aligned.u32 240;");
+    broken("setmaxnreg.dec.sync.aligned.u32 40;", "setmaxnreg.dec.sync.aligned.u32 48;", "deadlock");
+    broken("setmaxnreg.dec.sync.aligned.u32 40;", "setmaxnreg.dec.sync.aligned.u32 44;", "a multiple of 8");
+    broken("setmaxnreg.inc.sync.aligned.u32 232;", "setmaxnreg.inc.sync.aligned.u32 160;",
+           "setmaxnreg.inc to 160 registers, and the warp has 168");
+    broken("setmaxnreg.inc.sync.aligned.u32 232;", "setmaxnreg.dec.sync.aligned.u32 232;",
+           "setmaxnreg.dec to 232 registers, and the warp has 168");
+}
+
+static void runs_with(const char *what, const char *with) {
+    char *text = module_text();
+    replace(text, what, with);
+    for (uint64_t seed = 0; seed < 6; seed++) {
+        struct machine machine;
+        uintptr_t d;
+        enum emu_outcome outcome = run(&machine, text, seed, &d);
+        if (outcome != EMU_OUTCOME_OK) print_error("%s\n", machine.finding);
+        assert_int_equal(outcome, EMU_OUTCOME_OK);
+        machine_destroy(&machine);
+    }
+    free(text);
+}
+
+// What .maxnreg and the size of a block leave a thread; without a bound setmaxnreg does nothing.
+static void the_bounds_of_a_kernel_fill_the_pool(void **state) {
+    (void)state;
+    runs_with("setmaxnreg.inc.sync.aligned.u32 232;", "setmaxnreg.inc.sync.aligned.u32 168;");
+    runs_with(".maxntid 384, 1, 1", "                  ");
+    broken(".maxntid 384, 1, 1", ".maxnreg 128      ", "has 128 registers a thread and waits for more");
+    broken(".maxntid 384, 1, 1", ".maxntid 512, 1, 1", "has 128 registers a thread and waits for more");
+}
+
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(the_kernel_works_under_every_schedule),
-                                       cmocka_unit_test(what_is_changed_is_found)};
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(the_kernel_works_under_every_schedule), cmocka_unit_test(what_is_changed_is_found),
+        cmocka_unit_test(the_pool_of_registers_has_an_end), cmocka_unit_test(the_bounds_of_a_kernel_fill_the_pool)};
     fill(&problem);
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -34,11 +34,34 @@ EMU_EXECUTE(wait_for_grids) { // griddepcontrol.wait; nothing to wait for unless
     warp->stop = true;
 }
 
-EMU_EXECUTE(register_count) { // setmaxnreg: registers are not counted, but the number must be one
+static bool check_register_count(struct emu_warp *warp, uint32_t lane, uint32_t count, bool grows) {
+    uint32_t now = warp->max_registers;
+    bool right = grows ? now <= count : now >= count;
+    if (count % 8 != 0 || count < 24 || count > 256) {
+        emu_warp_finding(warp, lane, EMU_OUTCOME_LAUNCH_FAILED,
+                         "setmaxnreg with %u: it takes a multiple of 8 from 24 to 256", count);
+    } else if (now != 0 && !right) {
+        emu_warp_finding(warp, lane, EMU_OUTCOME_LAUNCH_FAILED, "setmaxnreg.%s to %u registers, and the warp has %u",
+                         grows ? "inc" : "dec", count, now);
+    } else {
+        return true;
+    }
+    return false;
+}
+
+// setmaxnreg: what one warp gives back to the block's pool another one may take, and waits for.
+EMU_EXECUTE(register_count) {
+    struct emu_cta *cta = warp->cta;
     uint32_t count = EMU_32(0)[0];
-    if (count % 8 == 0 && count >= 24 && count <= 256) return;
-    emu_warp_finding(warp, (uint32_t)__builtin_ctz(mask), EMU_OUTCOME_LAUNCH_FAILED,
-                     "setmaxnreg with %u: it takes a multiple of 8 from 24 to 256", count);
+    bool grows = EMU_WORD_OF(OPERATION) == EMU_W_INC;
+    if (!check_register_count(warp, (uint32_t)__builtin_ctz(mask), count, grows) || warp->max_registers == 0) return;
+    if (grows && count - warp->max_registers > cta->free_registers) {
+        warp->retry = true;
+        return;
+    }
+    cta->free_registers += warp->max_registers - count; // of unsigned numbers: less where it grows
+    warp->max_registers = count;
+    cta->run->progress++;
 }
 
 EMU_EXECUTE(trap) {

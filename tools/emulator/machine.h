@@ -41,6 +41,7 @@ struct emu_kernel_facts {
     int num_parameters;
     size_t static_shared_bytes, local_bytes, constant_bytes;
     int max_threads;         // .maxntid, or 1024
+    int launch_registers;    // a thread's at the start, where directives bound them; 0 where none does
     int required_threads[3]; // .reqntid, or 0
     int registers_estimate;
     int required_cluster[3];  // .reqnctapercluster, or 0

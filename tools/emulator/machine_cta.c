@@ -136,6 +136,7 @@ static void start_warp(struct emu_warp *warp, uint64_t number) {
     warp->alive = left >= EMU_LANES ? EMU_FULL_MASK : (1u << left) - 1;
     emu_warp_start(warp);
     warp->clocks[warp->index] = 1;
+    warp->max_registers = (uint32_t)cta->kernel->facts.launch_registers;
 }
 
 void emu_cta_start(struct emu_cta *cta, uint64_t number) {
@@ -143,7 +144,7 @@ void emu_cta_start(struct emu_cta *cta, uint64_t number) {
     emu_bulk_clear(cta);
     free(cta->matrix_reads);
     cta->matrix_reads = NULL;
-    cta->num_readings = cta->async_clock = 0;
+    cta->num_readings = cta->async_clock = cta->free_registers = 0;
     memset(cta->shared, 0xff, cta->shared_bytes);
     memset(cta->shared_written, 0, cta->shared_bytes);
     for (uint32_t i = 0; i < cta->shared_bytes / 4 + 4; i++) {

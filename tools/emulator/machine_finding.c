@@ -71,6 +71,13 @@ static int split_text(const struct emu_warp *warp, const struct emu_split *split
                         "\n    %s, lanes 0x%08x: waits at barrier %u, where %u of %u threads are\n        line %d: %s",
                         place, split->mask, split->barrier, barrier->arrived, expected, instruction->line, line);
     }
+    if (strcmp(instruction->row->name, "setmaxnreg") == 0) {
+        return snprintf(
+            text, bytes,
+            "\n    %s, lanes 0x%08x: has %u registers a thread and waits for more, of which the block's pool "
+            "has %u\n        line %d: %s",
+            place, split->mask, warp->max_registers, cta->free_registers, instruction->line, line);
+    }
     return snprintf(text, bytes, "\n    %s, lanes 0x%08x: %s\n        line %d: %s", place, split->mask, why,
                     instruction->line, line);
 }

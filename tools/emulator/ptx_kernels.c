@@ -5,6 +5,10 @@
 #include "ptx_registers.h"
 
 #define MAX_THREADS 1024
+#define MAX_BLOCKS 32         // on a multiprocessor
+#define BLOCK_REGISTERS 65536 // of a block
+#define MAX_REGISTERS 256     // of a thread
+#define REGISTERS_STEP 8
 
 struct parameters {
     size_t offsets[256], sizes[256];
@@ -63,8 +67,19 @@ static void parse_three(struct emu_parser *parser, int three[3]) {
     }
 }
 
+// A kernel that counts its registers (setmaxnreg) is launched with as many as its bounds leave a thread; without any,
+// ptxas does not know how many it has, and drops setmaxnreg (PTX ISA "setmaxnreg", "Performance-Tuning Directives").
+static void settle_launch_registers(struct emu_kernel_facts *facts, int min_blocks, int max_registers) {
+    int most = max_registers;
+    if (facts->max_threads > 0) {
+        int share = BLOCK_REGISTERS / (facts->max_threads * (min_blocks > 0 ? min_blocks : 1));
+        most = most == 0 || share < most ? share : most;
+    }
+    facts->launch_registers = (most < MAX_REGISTERS ? most : MAX_REGISTERS) / REGISTERS_STEP * REGISTERS_STEP;
+}
+
 static void parse_limits(struct emu_parser *parser, struct emu_kernel_facts *facts) {
-    int three[3];
+    int three[3], min_blocks = 0, max_registers = 0;
     while (!parser->lexer.failed && !emu_lexer_is(&parser->lexer, "{")) {
         if (emu_lexer_take(&parser->lexer, ".maxntid")) {
             parse_three(parser, three);
@@ -74,8 +89,11 @@ static void parse_limits(struct emu_parser *parser, struct emu_kernel_facts *fac
             facts->max_threads = facts->required_threads[0] * facts->required_threads[1] * facts->required_threads[2];
         } else if (emu_lexer_take(&parser->lexer, ".reqnctapercluster")) {
             parse_three(parser, facts->required_cluster);
-        } else if (emu_lexer_take(&parser->lexer, ".minnctapersm") || emu_lexer_take(&parser->lexer, ".maxnreg") ||
-                   emu_lexer_take(&parser->lexer, ".maxclusterrank") ||
+        } else if (emu_lexer_take(&parser->lexer, ".minnctapersm")) {
+            min_blocks = (int)emu_parse_integer(parser);
+        } else if (emu_lexer_take(&parser->lexer, ".maxnreg")) {
+            max_registers = (int)emu_parse_integer(parser);
+        } else if (emu_lexer_take(&parser->lexer, ".maxclusterrank") ||
                    emu_lexer_take(&parser->lexer, ".maxnctapersm")) {
             emu_parse_integer(parser);
         } else if (emu_lexer_take(&parser->lexer, ".pragma")) {
@@ -86,6 +104,8 @@ static void parse_limits(struct emu_parser *parser, struct emu_kernel_facts *fac
             emu_parser_fail(parser, &parser->lexer.token, "the emulator does not know this directive of a kernel");
         }
     }
+    if (min_blocks > MAX_BLOCKS || max_registers < 0) min_blocks = max_registers = 0;
+    if (facts->max_threads <= MAX_THREADS) settle_launch_registers(facts, min_blocks, max_registers);
     if (facts->max_threads <= 0 || facts->max_threads > MAX_THREADS) facts->max_threads = MAX_THREADS;
 }
 

@@ -58,6 +58,7 @@ struct emu_warp {
     uint32_t awaited;                        // lanes that know of a griddepcontrol.wait
     uint32_t cluster_arrived;                // lanes between barrier.cluster.arrive and .wait
     uint32_t cluster_generations[EMU_LANES]; // of the barrier, when they arrived
+    uint32_t max_registers;                  // of a thread (setmaxnreg)
     struct emu_wgmma *wgmma;                 // NULL until the first wgmma instruction
     // What this warp has seen of every warp of the CTA; then the same, of what a proxy fence made visible to
     // asynchronous readers.
@@ -106,6 +107,7 @@ struct emu_cta {
     uint32_t rank; // in the cluster
     struct emu_warp *warps;
     uint32_t num_warps, num_threads, alive_threads;
+    uint32_t free_registers;               // that warps gave back: for each thread of one warp
     uint8_t *shared, *shared_written;      // one byte a byte: 1 written, 2 an asynchronous copy is on its way
     uint32_t shared_bytes;                 // from EMU_SHARED_BASE
     struct emu_shared_word *words, *bytes; // bytes: from the first access to part of a word on
