@@ -245,6 +245,44 @@ static void races_within_a_warp_are_found(void **state) {
     assert_int_equal(got.words[63], 64);
 }
 
+static void registers_that_nobody_set_are_found(void **state) {
+    (void)state;
+    broken(HEAD ENTRY "add.s32 %r3, %r4, 1;\nst.global.u32 [%rd3], %r3;\nret;\n}\n", 1, EMU_OUTCOME_LAUNCH_FAILED,
+           "read of register %r4, which the thread has not set", "add.s32 %r3, %r4, 1;");
+    broken(HEAD ENTRY "@%p3 bra DONE;\nDONE:\nret;\n}\n", 1, EMU_OUTCOME_LAUNCH_FAILED, "register %p3", "@%p3 bra");
+    broken(HEAD ENTRY "st.global.u64 [%rd5], %rd2;\nret;\n}\n", 1, EMU_OUTCOME_LAUNCH_FAILED, "register %rd5",
+           "st.global.u64");
+    // Set by the lanes below 16, read by all of them.
+    broken(HEAD ENTRY "setp.lt.u32 %p1, %r1, 16;\n@%p1 mov.u32 %r3, 7;\nst.global.u32 [%rd3], %r3;\nret;\n}\n", 32,
+           EMU_OUTCOME_LAUNCH_FAILED, "register %r3", "thread (16, 0, 0)");
+    // On one of two ways; the loop's first round.
+    broken(HEAD ENTRY "setp.lt.u32 %p1, %r1, 16;\n@%p1 bra THERE;\nmov.u32 %r3, 7;\nTHERE:\nst.global.u32 [%rd3], "
+                      "%r3;\nret;\n}\n",
+           32, EMU_OUTCOME_LAUNCH_FAILED, "register %r3", "thread (0, 0, 0)");
+    broken(HEAD ENTRY "mov.u32 %r4, 0;\nAGAIN:\nadd.u32 %r4, %r4, %r5;\nmov.u32 %r5, 1;\nsetp.lt.u32 %p1, %r4, 3;\n"
+                      "@%p1 bra AGAIN;\nret;\n}\n",
+           1, EMU_OUTCOME_LAUNCH_FAILED, "register %r5", "add.u32 %r4, %r4, %r5;");
+    // Through copies; a name of an inner scope.
+    broken(HEAD ENTRY "mov.u32 %r3, %r4;\nmov.b64 %rd4, {%r3, %r5};\nadd.s64 %rd5, %rd4, 1;\nret;\n}\n", 1,
+           EMU_OUTCOME_LAUNCH_FAILED, "register %rd4", "add.s64 %rd5, %rd4, 1;");
+    broken(HEAD ENTRY "{\n.reg .b32 inner;\nadd.s32 %r3, inner, 1;\n}\nret;\n}\n", 1, EMU_OUTCOME_LAUNCH_FAILED,
+           "register inner", "add.s32 %r3, inner, 1;");
+}
+
+// Both ways set it, complementary guards set it, a copy that nobody uses, half of a pair, lanes that set it and lanes
+// that read it are the same.
+static void registers_set_on_every_way_are_fine(void **state) {
+    (void)state;
+    struct outcome got =
+        run(HEAD ENTRY "setp.lt.u32 %p1, %r1, 16;\n@%p1 bra LOW;\nmov.u32 %r3, 7;\nbra JOIN;\nLOW:\nmov.u32 %r3, 9;\n"
+                       "JOIN:\n@%p1 mov.u32 %r4, 1;\n@!%p1 mov.u32 %r4, 2;\nadd.u32 %r3, %r3, %r4;\nmov.u32 %r5, %r6;\n"
+                       "mov.b32 %r6, %r5;\nmov.b64 %rd4, {%r3, %r5};\ncvt.u32.u64 %r7, %rd4;\n"
+                       "@%p1 mov.u32 %r8, 100;\n@%p1 add.u32 %r7, %r7, %r8;\nst.global.u32 [%rd3], %r7;\nret;\n}\n",
+            32, 0, EMU_SCHEDULE_SEEDED, 0);
+    if (got.outcome != EMU_OUTCOME_OK) fail_msg("%s", found);
+    for (uint32_t i = 0; i < 32; i++) assert_int_equal(got.words[i], i < 16 ? 110 : 9);
+}
+
 static void races_between_blocks_are_found(void **state) {
     (void)state;
     grid = 3;
@@ -295,8 +333,8 @@ static void deadlocks_name_those_who_wait(void **state) {
            "setp.lt.u32 %p1, %r1, 16;\n@!%p1 bra OTHER;\nvote.sync.any.pred %p2, %p1, -1;\nret;\nOTHER:\nbar.sync "
            "0;\nret;\n}\n",
            64, EMU_OUTCOME_LAUNCH_FAILED, "deadlock", "waits for other lanes of its warp");
-    broken(HEAD ENTRY "vote.sync.any.pred %p2, %p1, 2;\nret;\n}\n", 1, EMU_OUTCOME_LAUNCH_FAILED,
-           "not among the members 0x00000002", "vote.sync.any.pred");
+    broken(HEAD ENTRY "setp.eq.u32 %p1, %r1, 0;\nvote.sync.any.pred %p2, %p1, 2;\nret;\n}\n", 1,
+           EMU_OUTCOME_LAUNCH_FAILED, "not among the members 0x00000002", "vote.sync.any.pred");
     broken(HEAD ENTRY "trap;\nret;\n}\n", 1, EMU_OUTCOME_LAUNCH_FAILED, "the kernel traps", "trap;");
 }
 
@@ -323,6 +361,8 @@ int main(void) {
         cmocka_unit_test(what_is_not_known_is_refused_with_a_caret),
         cmocka_unit_test(broken_text_is_survived),
         cmocka_unit_test(races_within_a_warp_are_found),
+        cmocka_unit_test(registers_that_nobody_set_are_found),
+        cmocka_unit_test(registers_set_on_every_way_are_fine),
         cmocka_unit_test(races_between_blocks_are_found),
         cmocka_unit_test(named_barriers_order_warps),
         cmocka_unit_test(deadlocks_name_those_who_wait),

@@ -26,7 +26,9 @@ static bool create_warp(struct emu_cta *cta, struct emu_warp *warp, uint32_t ind
     warp->banks[1] = kernel->constants;
     warp->local = malloc(kernel->facts.local_bytes * EMU_LANES + 1);
     warp->clocks = cta->clocks + (size_t)index * emu_race_num_clocks(cta);
-    return warp->banks[0] != NULL && warp->local != NULL;
+    warp->set = malloc((kernel->num_doubts + 1) * sizeof(*warp->set));
+    if (warp->banks[0] != NULL) memset(warp->banks[0], 0xff, bytes);
+    return warp->banks[0] != NULL && warp->local != NULL && warp->set != NULL;
 }
 
 bool emu_cta_create(struct emu_cta *cta, struct emu_run *run) {
@@ -63,6 +65,7 @@ void emu_cta_destroy(struct emu_cta *cta) {
     for (uint32_t w = 0; cta->warps != NULL && w < cta->num_warps; w++) {
         free(cta->warps[w].banks[0]);
         free(cta->warps[w].local);
+        free(cta->warps[w].set);
         free(cta->warps[w].copies);
         emu_wgmma_clear(&cta->warps[w]);
     }
@@ -118,10 +121,11 @@ static void set_cluster_specials(struct emu_warp *warp) {
     set_special(warp, EMU_SPECIAL_CLUSTER_NCTARANK, cta->cluster->size);
 }
 
-// Registers begin as what looks like no number, so that one that is read before it is set shows.
+// Registers that may be read before they are set begin as what looks like no number.
 static void start_warp(struct emu_warp *warp, uint64_t number) {
     struct emu_cta *cta = warp->cta;
-    memset(warp->banks[0], 0xff, cta->kernel->register_bytes);
+    if (cta->kernel->num_doubts > 0) memset(warp->banks[0], 0xff, cta->kernel->register_bytes);
+    memset(warp->set, 0, (cta->kernel->num_doubts + 1) * sizeof(*warp->set));
     memset(warp->local, 0xff, cta->kernel->facts.local_bytes * EMU_LANES);
     set_thread_specials(warp);
     set_three(warp, EMU_SPECIAL_NTID_X, cta->launch->block);

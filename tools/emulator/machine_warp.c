@@ -290,6 +290,7 @@ static uint32_t run_split(struct emu_warp *warp, int at, uint32_t budget) {
         }
         count(counters, instruction, mask);
         warp->current = instruction;
+        if (instruction->doubtful && warp->cta->checks && !emu_doubts_observe(warp, instruction, lanes, mask)) break;
         if (warp->wgmma != NULL && mask != 0 && !emu_wgmma_observe(warp, instruction)) break;
         if (instruction->flow != EMU_FLOW_NEXT) {
             split->pc = pc;

@@ -96,6 +96,10 @@ struct emu_instruction {
     uint8_t flow, instruction_class;
     uint8_t members; // operand index, of EMU_FLOW_MEMBERS
     uint8_t num_operands;
+    uint8_t first_written, end_written;      // operands that it writes; the others it reads
+    uint8_t num_modified;                    // of the first ones: read and written
+    bool copies;                             // from register to register: mov, also of parts
+    bool doubtful;                           // touches a register that may not be set, see ptx_doubts.c
     uint8_t wide_address[EMU_MAX_ADDRESSES]; // its register has 64 bits
     uint8_t space, second_space;             // enum emu_space
     uint8_t register_bytes;                  // of the first operand, where it may be wider than its type
@@ -112,8 +116,13 @@ struct emu_kernel {
     uint32_t num_instructions;
     uint32_t *targets;       // of brx.idx
     uint32_t register_bytes; // of a warp
-    uint8_t *slot_weights;   // 32-bit registers for each 128 bytes of them; the second half of a wide one has none
-    uint8_t *constants;      // values of operands, 32 lanes each
+    uint32_t first_register; // those before are the emulator's: special registers, and what "_" names
+    struct emu_register_name *names;
+    size_t num_names, names_capacity;
+    uint32_t *doubts; // by operand / 4: 1 .. num_doubts for registers that may be read before they are set, else 0
+    uint32_t num_doubts;
+    uint8_t *slot_weights; // 32-bit registers for each 128 bytes of them; the second half of a wide one has none
+    uint8_t *constants;    // values of operands, 32 lanes each
     uint32_t constant_bytes;
     uint32_t dynamic_shared_offset; // where dynamic shared memory begins, after EMU_SHARED_BASE
     struct emu_kernel_facts facts;
@@ -157,6 +166,13 @@ enum emu_special {
     EMU_SPECIAL_DYNAMIC_SMEM_SIZE,
 };
 
+struct emu_register_name { // of a declaration
+    const char *text;
+    uint32_t offset, count; // count: 0 where it declares no range
+    unsigned bits;
+    int line;
+};
+
 struct emu_variable { // of a module: .global or .const
     char *name;
     uintptr_t address;
@@ -175,6 +191,9 @@ struct emu_module {
 
 // The line of the module's text without leading blanks and its end, cut to bytes.
 void emu_module_line(const struct emu_module *module, int line, char *text, size_t bytes);
+
+// The name of the register at an operand, as an instruction of that line knows it.
+void emu_kernel_register_name(const struct emu_kernel *kernel, uint32_t operand, int line, char *text, size_t bytes);
 
 // Shared memory begins here; below is what the driver keeps for itself on real parts, and a null pointer.
 #define EMU_SHARED_BASE 1024u

@@ -1,4 +1,5 @@
 // One instruction: the row that its mnemonic matches, its operands, its executor.
+#include <stdlib.h>
 #include <string.h>
 
 #include "ptx_parser.h"
@@ -63,6 +64,32 @@ static uint32_t parse_guard(struct emu_parser *parser, bool *negated) {
     return emu_parse_register(parser, 1, false, &bits);
 }
 
+extern const struct emu_row emu_row_pack, emu_row_unpack, emu_row_branch;
+
+// Destinations come first, but for the whole of mov c, {a, b}.
+static void settle_written(struct emu_instruction *instruction) {
+    const char *at = instruction->row->operands;
+    uint32_t count = 0, num_operands = instruction->num_operands;
+    bool packs = instruction->row == &emu_row_pack, unpacks = instruction->row == &emu_row_unpack;
+    while (*at == 'd' || *at == 'm' || *at == '|') {
+        const char *end = at + strcspn(at, " "), *star = memchr(at, '*', (size_t)(end - at));
+        uint32_t columns = instruction->form.columns, more = 1;
+        if (star != NULL) {
+            more = star[1] == 'v'   ? instruction->form.count
+                   : star[1] == 'n' ? columns / 2
+                   : star[1] == 'h' ? columns / 4
+                                    : (uint32_t)strtoul(star + 1, NULL, 10);
+        }
+        if (*at == 'm') instruction->num_modified = (uint8_t)more;
+        count += more;
+        at = end + strspn(end, " ");
+    }
+    if (unpacks) count = num_operands - 1;
+    instruction->first_written = (uint8_t)(packs ? num_operands - 1 : 0);
+    instruction->end_written = (uint8_t)(packs || count > num_operands ? num_operands : count);
+    instruction->copies = packs || unpacks || (strcmp(instruction->row->name, "mov") == 0 && num_operands == 2);
+}
+
 static void keep_operands(struct emu_parser *parser, struct emu_instruction *instruction,
                           const struct emu_operands *read) {
     uint32_t *kept = emu_parser_allocate(parser, read->count * sizeof(*kept) + 4);
@@ -70,9 +97,9 @@ static void keep_operands(struct emu_parser *parser, struct emu_instruction *ins
     memcpy(kept, read->list, read->count * sizeof(*kept));
     instruction->operands = kept;
     instruction->num_operands = (uint8_t)read->count;
+    settle_written(instruction);
 }
 
-extern const struct emu_row emu_row_pack, emu_row_unpack, emu_row_branch;
 bool emu_parse_dynamic_special(struct emu_parser *parser, struct emu_instruction *instruction,
                                struct emu_operands *read);
 

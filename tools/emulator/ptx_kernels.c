@@ -125,6 +125,7 @@ static void start_kernel(struct emu_parser *parser, struct emu_kernel *kernel) {
     for (size_t i = 1; i < sizeof(kernel->specials) / sizeof(kernel->specials[0]); i++) {
         kernel->specials[i] = emu_register_allocate(parser, 32, 1);
     }
+    kernel->first_register = parser->register_top;
 }
 
 // Dynamic shared memory begins where the static ends: now known.
@@ -192,7 +193,12 @@ static void finish_kernel(struct emu_parser *parser, struct emu_kernel *kernel) 
     settle_shared(parser, kernel);
     write_constants(parser, kernel);
     kernel->facts.local_bytes = parser->local_top;
-    kernel->facts.registers_estimate = emu_registers_estimate(kernel);
+    struct emu_liveness *liveness = emu_liveness_create(kernel);
+    kernel->facts.registers_estimate = emu_liveness_registers(liveness);
+    if (!emu_doubts_find(kernel, liveness, &parser->module->arena)) {
+        emu_parser_fail(parser, &parser->lexer.token, "out of memory");
+    }
+    emu_liveness_destroy(liveness);
     find_dependency_controls(kernel);
     struct emu_kernel **place =
         emu_arena_push(&parser->module->arena, (void **)&parser->module->kernels, &parser->module->num_kernels,

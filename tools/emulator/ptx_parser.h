@@ -91,6 +91,7 @@ struct emu_symbol *emu_symbol_find(struct emu_parser *parser, const struct emu_t
 bool emu_register_find(struct emu_parser *parser, const struct emu_token *name, uint32_t *operand, unsigned *bits);
 bool emu_special_find(struct emu_parser *parser, const struct emu_token *name, uint32_t *operand, unsigned *bits);
 uint32_t emu_register_allocate(struct emu_parser *parser, unsigned bits, uint32_t count);
+uint32_t emu_register_bytes(unsigned bits); // of a warp
 uint32_t emu_constant_operand(struct emu_parser *parser, uint64_t value, unsigned bits, bool moves);
 void emu_variable_place(struct emu_parser *parser, struct emu_symbol *symbol); // of the module, in this kernel
 void emu_label_refer(struct emu_parser *parser, const struct emu_token *name, uint32_t instruction, uint32_t place);

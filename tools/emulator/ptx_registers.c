@@ -1,4 +1,4 @@
-// Liveness over the kernel's flow graph: the most registers that hold a value which is still to be read.
+// Liveness over the kernel's flow graph: which registers hold a value that is still to be read.
 #include "ptx_registers.h"
 
 #include <stdlib.h>
@@ -14,50 +14,61 @@ struct block {
     uint64_t *in;         // live where it begins
 };
 
-struct analysis {
+struct emu_liveness {
     const struct emu_kernel *kernel;
-    uint32_t num_slots, words, num_blocks;
+    uint32_t *numbers; // of the variable at each operand, a register or a predicate, by operand / 4; 0: none
+    uint8_t *weights;  // of each variable: 32-bit registers
+    uint32_t num_variables, words, num_blocks;
     uint32_t *block_of; // of each instruction
     struct block *blocks;
     uint64_t *sets, *live;
 };
 
-// Destinations come first; how many operands they are.
-static uint32_t num_destinations(const struct emu_instruction *instruction) {
-    const char *at = instruction->row->operands;
-    uint32_t count = 0;
-    if (*at == '{') return instruction->num_operands - 1u; // mov {a, b}, c
-    if (strstr(at, "{parts}") != NULL) return 0;           // mov c, {a, b}: its destination is last
-    while (*at == 'd' || *at == '|') {
-        const char *end = at + strcspn(at, " "), *star = memchr(at, '*', (size_t)(end - at));
-        uint32_t more = 1;
-        if (star != NULL) more = star[1] == 'v' ? instruction->form.count : (uint32_t)strtoul(star + 1, NULL, 10);
-        count += more;
-        at = end + strspn(end, " ");
-    }
-    return count < instruction->num_operands ? count : instruction->num_operands;
+static uint32_t number_of(const struct emu_liveness *liveness, uint32_t operand) {
+    return (operand & EMU_OPERAND_CONSTANT) != 0 ? 0 : liveness->numbers[operand / 4];
 }
 
-static void mark(const struct analysis *analysis, uint64_t *live, uint32_t operand, bool on) {
-    if ((operand & EMU_OPERAND_CONSTANT) != 0 || operand % SLOT_BYTES != 0) return; // predicates lie between
-    uint32_t slot = operand / SLOT_BYTES;
-    if (slot >= analysis->num_slots) return;
+static void give_number(struct emu_liveness *liveness, uint32_t operand) {
+    if ((operand & EMU_OPERAND_CONSTANT) != 0 || liveness->numbers[operand / 4] != 0) return;
+    uint32_t number = ++liveness->num_variables;
+    liveness->numbers[operand / 4] = number;
+    if (operand % SLOT_BYTES == 0) liveness->weights[number] = liveness->kernel->slot_weights[operand / SLOT_BYTES];
+}
+
+static bool number_variables(struct emu_liveness *liveness) {
+    const struct emu_kernel *kernel = liveness->kernel;
+    liveness->numbers = calloc(kernel->register_bytes / 4 + 1, sizeof(*liveness->numbers));
+    liveness->weights = calloc(kernel->register_bytes / 4 + 2, sizeof(*liveness->weights));
+    if (liveness->numbers == NULL || liveness->weights == NULL) return false;
+    for (uint32_t i = 0; i < kernel->num_instructions; i++) {
+        const struct emu_instruction *instruction = &kernel->code[i];
+        give_number(liveness, instruction->guard);
+        for (uint32_t k = 0; k < instruction->num_operands; k++) give_number(liveness, instruction->operands[k]);
+    }
+    liveness->words = liveness->num_variables / 64 + 1;
+    return true;
+}
+
+static void mark(const struct emu_liveness *liveness, uint64_t *live, uint32_t operand, bool on) {
+    uint32_t number = number_of(liveness, operand);
+    if (number == 0) return;
     if (on) {
-        live[slot / 64] |= (uint64_t)1 << slot % 64;
+        live[number / 64] |= (uint64_t)1 << number % 64;
     } else {
-        live[slot / 64] &= ~((uint64_t)1 << slot % 64);
+        live[number / 64] &= ~((uint64_t)1 << number % 64);
     }
 }
 
 // Backward over one instruction. A guarded write may leave the old value.
-static void step(const struct analysis *analysis, const struct emu_instruction *instruction, uint64_t *live) {
-    uint32_t destinations = num_destinations(instruction), count = instruction->num_operands;
-    bool packs = strncmp(instruction->row->operands, "d0 {", 4) == 0;
+static void step(const struct emu_liveness *liveness, const struct emu_instruction *instruction, uint64_t *live) {
+    uint32_t first = instruction->first_written, end = instruction->end_written;
     bool kills = instruction->guard == EMU_OPERAND_ABSENT;
-    if (packs && kills) mark(analysis, live, instruction->operands[count - 1], false);
-    for (uint32_t i = 0; i < destinations && kills; i++) mark(analysis, live, instruction->operands[i], false);
-    for (uint32_t i = destinations; i < (packs ? count - 1 : count); i++)
-        mark(analysis, live, instruction->operands[i], true);
+    for (uint32_t i = first; i < end && kills; i++) mark(liveness, live, instruction->operands[i], false);
+    for (uint32_t i = 0; i < instruction->num_operands; i++) {
+        if (i < first || i >= end || i < instruction->num_modified)
+            mark(liveness, live, instruction->operands[i], true);
+    }
+    mark(liveness, live, instruction->guard, true);
 }
 
 static bool ends_block(const struct emu_instruction *instruction) {
@@ -65,9 +76,9 @@ static bool ends_block(const struct emu_instruction *instruction) {
            instruction->flow == EMU_FLOW_EXIT;
 }
 
-static bool find_blocks(struct analysis *analysis) {
-    const struct emu_kernel *kernel = analysis->kernel;
-    uint32_t count = kernel->num_instructions, *starts = analysis->block_of;
+static bool find_blocks(struct emu_liveness *liveness) {
+    const struct emu_kernel *kernel = liveness->kernel;
+    uint32_t count = kernel->num_instructions, *starts = liveness->block_of;
     for (uint32_t i = 0; i < count; i++) {
         const struct emu_instruction *instruction = &kernel->code[i];
         if (i == 0) starts[i] = 1;
@@ -78,94 +89,109 @@ static bool find_blocks(struct analysis *analysis) {
             if (kernel->targets[instruction->target + t] < count) starts[kernel->targets[instruction->target + t]] = 1;
         }
     }
-    for (uint32_t i = 0; i < count; i++) analysis->num_blocks += starts[i];
-    analysis->blocks = calloc(analysis->num_blocks, sizeof(*analysis->blocks));
-    analysis->sets = calloc((size_t)analysis->num_blocks * analysis->words, sizeof(uint64_t));
-    if (analysis->blocks == NULL || analysis->sets == NULL) return false;
+    for (uint32_t i = 0; i < count; i++) liveness->num_blocks += starts[i];
+    liveness->blocks = calloc(liveness->num_blocks, sizeof(*liveness->blocks));
+    liveness->sets = calloc((size_t)liveness->num_blocks * liveness->words, sizeof(uint64_t));
+    if (liveness->blocks == NULL || liveness->sets == NULL) return false;
     uint32_t at = 0;
     for (uint32_t i = 0; i < count; i++) {
         if (starts[i] != 0) {
-            analysis->blocks[at].first = i;
-            analysis->blocks[at].in = analysis->sets + (size_t)at * analysis->words;
+            liveness->blocks[at].first = i;
+            liveness->blocks[at].in = liveness->sets + (size_t)at * liveness->words;
             at++;
         }
         starts[i] = at - 1;
-        analysis->blocks[at - 1].last = i + 1;
+        liveness->blocks[at - 1].last = i + 1;
     }
     return true;
 }
 
-static void join(const struct analysis *analysis, uint32_t place) {
-    if (place >= analysis->kernel->num_instructions) return;
-    const uint64_t *in = analysis->blocks[analysis->block_of[place]].in;
-    for (uint32_t w = 0; w < analysis->words; w++) analysis->live[w] |= in[w];
+static void join(const struct emu_liveness *liveness, uint32_t place) {
+    if (place >= liveness->kernel->num_instructions) return;
+    const uint64_t *in = liveness->blocks[liveness->block_of[place]].in;
+    for (uint32_t w = 0; w < liveness->words; w++) liveness->live[w] |= in[w];
 }
 
 // What is live where the block ends.
-static void live_out(const struct analysis *analysis, const struct block *block) {
-    const struct emu_instruction *last = &analysis->kernel->code[block->last - 1];
-    memset(analysis->live, 0, analysis->words * sizeof(uint64_t));
+static void live_out(const struct emu_liveness *liveness, const struct block *block) {
+    const struct emu_instruction *last = &liveness->kernel->code[block->last - 1];
+    memset(liveness->live, 0, liveness->words * sizeof(uint64_t));
     bool falls = last->flow != EMU_FLOW_EXIT && last->flow != EMU_FLOW_BRANCH && last->flow != EMU_FLOW_TABLE;
-    if (falls || last->guard != EMU_OPERAND_ABSENT) join(analysis, block->last);
-    if (last->flow == EMU_FLOW_BRANCH) join(analysis, last->target);
+    if (falls || last->guard != EMU_OPERAND_ABSENT) join(liveness, block->last);
+    if (last->flow == EMU_FLOW_BRANCH) join(liveness, last->target);
     for (uint32_t t = 0; last->flow == EMU_FLOW_TABLE && t < last->num_targets; t++) {
-        join(analysis, analysis->kernel->targets[last->target + t]);
+        join(liveness, liveness->kernel->targets[last->target + t]);
     }
 }
 
-static void settle(const struct analysis *analysis) {
+static void settle(const struct emu_liveness *liveness) {
     bool changed = true;
     while (changed) {
         changed = false;
-        for (uint32_t b = analysis->num_blocks; b-- > 0;) {
-            struct block *block = &analysis->blocks[b];
-            live_out(analysis, block);
+        for (uint32_t b = liveness->num_blocks; b-- > 0;) {
+            struct block *block = &liveness->blocks[b];
+            live_out(liveness, block);
             for (uint32_t i = block->last; i-- > block->first;)
-                step(analysis, &analysis->kernel->code[i], analysis->live);
-            if (memcmp(block->in, analysis->live, analysis->words * sizeof(uint64_t)) == 0) continue;
-            memcpy(block->in, analysis->live, analysis->words * sizeof(uint64_t));
+                step(liveness, &liveness->kernel->code[i], liveness->live);
+            if (memcmp(block->in, liveness->live, liveness->words * sizeof(uint64_t)) == 0) continue;
+            memcpy(block->in, liveness->live, liveness->words * sizeof(uint64_t));
             changed = true;
         }
     }
 }
 
-static int weight(const struct analysis *analysis) {
+static int weight(const struct emu_liveness *liveness) {
     int sum = 0;
-    for (uint32_t w = 0; w < analysis->words; w++) {
-        for (uint64_t bits = analysis->live[w]; bits != 0; bits &= bits - 1) {
-            sum += analysis->kernel->slot_weights[w * 64 + (uint32_t)__builtin_ctzll(bits)];
+    for (uint32_t w = 0; w < liveness->words; w++) {
+        for (uint64_t bits = liveness->live[w]; bits != 0; bits &= bits - 1) {
+            sum += liveness->weights[w * 64 + (uint32_t)__builtin_ctzll(bits)];
         }
     }
     return sum;
 }
 
-static int most_live(const struct analysis *analysis) {
+int emu_liveness_registers(const struct emu_liveness *liveness) {
     int most = 0;
-    for (uint32_t b = 0; b < analysis->num_blocks; b++) {
-        const struct block *block = &analysis->blocks[b];
-        live_out(analysis, block);
+    for (uint32_t b = 0; liveness != NULL && b < liveness->num_blocks; b++) {
+        const struct block *block = &liveness->blocks[b];
+        live_out(liveness, block);
         for (uint32_t i = block->last; i-- > block->first;) {
-            step(analysis, &analysis->kernel->code[i], analysis->live);
-            int now = weight(analysis);
+            step(liveness, &liveness->kernel->code[i], liveness->live);
+            int now = weight(liveness);
             most = now > most ? now : most;
         }
     }
-    return most;
+    int estimate = liveness != NULL ? (most + SPARE + 7) / 8 * 8 : 255;
+    return estimate < 16 ? 16 : estimate > 255 ? 255 : estimate;
 }
 
-int emu_registers_estimate(const struct emu_kernel *kernel) {
-    struct analysis analysis = {.kernel = kernel, .num_slots = kernel->register_bytes / SLOT_BYTES};
-    analysis.words = analysis.num_slots / 64 + 1;
-    analysis.block_of = calloc(kernel->num_instructions, sizeof(*analysis.block_of));
-    analysis.live = calloc(analysis.words, sizeof(*analysis.live));
-    int estimate = 255;
-    if (analysis.block_of != NULL && analysis.live != NULL && find_blocks(&analysis)) {
-        settle(&analysis);
-        estimate = (most_live(&analysis) + SPARE + 7) / 8 * 8;
+bool emu_liveness_enters(const struct emu_liveness *liveness, uint32_t operand) {
+    uint32_t number = number_of(liveness, operand);
+    return number != 0 && (liveness->blocks[0].in[number / 64] >> number % 64 & 1) != 0;
+}
+
+void emu_liveness_destroy(struct emu_liveness *liveness) {
+    if (liveness == NULL) return;
+    free(liveness->numbers);
+    free(liveness->weights);
+    free(liveness->block_of);
+    free(liveness->live);
+    free(liveness->blocks);
+    free(liveness->sets);
+    free(liveness);
+}
+
+struct emu_liveness *emu_liveness_create(const struct emu_kernel *kernel) {
+    struct emu_liveness *liveness = calloc(1, sizeof(*liveness));
+    if (liveness == NULL) return NULL;
+    liveness->kernel = kernel;
+    bool good = number_variables(liveness);
+    liveness->block_of = calloc(kernel->num_instructions, sizeof(*liveness->block_of));
+    liveness->live = calloc(liveness->words + 1, sizeof(*liveness->live));
+    if (!good || liveness->block_of == NULL || liveness->live == NULL || !find_blocks(liveness)) {
+        emu_liveness_destroy(liveness);
+        return NULL;
     }
-    free(analysis.block_of);
-    free(analysis.live);
-    free(analysis.blocks);
-    free(analysis.sets);
-    return estimate < 16 ? 16 : estimate > 255 ? 255 : estimate;
+    settle(liveness);
+    return liveness;
 }

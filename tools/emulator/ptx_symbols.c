@@ -100,14 +100,14 @@ static uint32_t lane_bytes(unsigned bits) {
 }
 
 // A predicate has 4 bytes for all lanes.
-static uint32_t slot_bytes(unsigned bits) {
+uint32_t emu_register_bytes(unsigned bits) {
     return bits == 1 ? 4 : 32 * lane_bytes(bits);
 }
 
 uint32_t emu_register_allocate(struct emu_parser *parser, unsigned bits, uint32_t count) {
     uint32_t offset = parser->register_top;
     if (bits != 1) offset = (offset + 127) / 128 * 128; // lanes start a cache line pair
-    parser->register_top = offset + count * slot_bytes(bits);
+    parser->register_top = offset + count * emu_register_bytes(bits);
     if (parser->register_top > parser->kernel->register_bytes) parser->kernel->register_bytes = parser->register_top;
     while (parser->num_weights <= parser->register_top / 128 && !parser->lexer.failed) {
         uint8_t *weight = emu_arena_push(&parser->module->arena, (void **)&parser->kernel->slot_weights,
@@ -115,7 +115,8 @@ uint32_t emu_register_allocate(struct emu_parser *parser, unsigned bits, uint32_
         if (weight == NULL) emu_parser_fail(parser, &parser->lexer.token, "out of memory");
     }
     for (uint32_t i = 0; i < count && bits > 1 && !parser->lexer.failed; i++) {
-        parser->kernel->slot_weights[(offset + i * slot_bytes(bits)) / 128] = (uint8_t)(bits <= 32 ? 1 : bits / 32);
+        parser->kernel->slot_weights[(offset + i * emu_register_bytes(bits)) / 128] =
+            (uint8_t)(bits <= 32 ? 1 : bits / 32);
     }
     return offset;
 }
@@ -133,7 +134,7 @@ static bool find_in_range(const struct emu_scope *scope, const struct emu_token 
     const struct emu_symbol *range = find_in(scope->symbols, &stem_name, EMU_SYMBOL_RANGE);
     if (range == NULL || number >= range->count) return false;
     *bits = range->bits;
-    *operand = range->offset + number * slot_bytes(range->bits);
+    *operand = range->offset + number * emu_register_bytes(range->bits);
     return true;
 }
 
@@ -214,7 +215,7 @@ uint32_t emu_constant_operand(struct emu_parser *parser, uint64_t value, unsigne
     }
     uint32_t offset = (parser->kernel->constant_bytes + 127) / 128 * 128;
     *constant = (struct emu_constant){value, offset, bytes, moves};
-    parser->kernel->constant_bytes = offset + slot_bytes(bits);
+    parser->kernel->constant_bytes = offset + emu_register_bytes(bits);
     return offset | EMU_OPERAND_CONSTANT;
 }
 

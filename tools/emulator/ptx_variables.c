@@ -84,6 +84,16 @@ void emu_parse_number(struct emu_parser *parser, enum emu_type type, uint64_t *b
     *bits = float_bits_as(type, negative ? -value : value);
 }
 
+// For findings.
+static void keep_name(struct emu_parser *parser, const struct emu_symbol *symbol, bool range, int line) {
+    struct emu_kernel *kernel = parser->kernel;
+    struct emu_register_name *name = emu_arena_push(&parser->module->arena, (void **)&kernel->names, &kernel->num_names,
+                                                    &kernel->names_capacity, sizeof(*name));
+    const char *text = emu_arena_text(&parser->module->arena, symbol->name, symbol->length);
+    if (name == NULL || text == NULL) return;
+    *name = (struct emu_register_name){text, symbol->offset, range ? symbol->count : 0, symbol->bits, line};
+}
+
 static void parse_registers(struct emu_parser *parser) {
     enum emu_type type;
     emu_lexer_advance(&parser->lexer);
@@ -107,6 +117,7 @@ static void parse_registers(struct emu_parser *parser) {
         symbol->bits = bits;
         symbol->count = count;
         symbol->offset = emu_register_allocate(parser, bits, count);
+        keep_name(parser, symbol, range, name.line);
         if (!emu_lexer_take(&parser->lexer, ",")) break;
     }
     emu_lexer_expect(&parser->lexer, ";");

@@ -58,6 +58,7 @@ struct emu_warp {
     uint32_t awaited;                        // lanes that know of a griddepcontrol.wait
     uint32_t cluster_arrived;                // lanes between barrier.cluster.arrive and .wait
     uint32_t cluster_generations[EMU_LANES]; // of the barrier, when they arrived
+    uint32_t *set;                           // lanes that have set each register in doubt (kernel->doubts)
     uint32_t max_registers;                  // of a thread (setmaxnreg)
     struct emu_wgmma *wgmma;                 // NULL until the first wgmma instruction
     // What this warp has seen of every warp of the CTA; then the same, of what a proxy fence made visible to
@@ -269,6 +270,11 @@ void emu_atomic_reduce(uint8_t *to, const uint8_t *from, uint32_t bytes, enum em
 bool emu_wgmma_observe(struct emu_warp *warp, const struct emu_instruction *instruction);
 void emu_wgmma_check_end(struct emu_warp *warp); // the last warp of its CTA to exit
 void emu_wgmma_clear(struct emu_warp *warp);
+
+// Registers in doubt (exec_doubts.c): false, with a finding, where the instruction reads one that is not set. lanes:
+// those that read the guard; mask: those that it lets pass.
+bool emu_doubts_observe(struct emu_warp *warp, const struct emu_instruction *instruction, uint32_t lanes,
+                        uint32_t mask);
 
 // Barriers of a cluster (exec_cluster.c): after threads exited.
 void emu_cluster_recount(struct emu_cluster *cluster);
