@@ -189,7 +189,7 @@ bool emu_flight_issue(struct emu_flight *flight) {
     if (flight->direction == EMU_TO_SHARED) {
         flight->clock = ++owner->async_clock;
         memset(owner->shared_written + flight->offset, EMU_SHARED_COMING, flight->bytes);
-        emu_race_async_write(owner, flight->offset, flight->bytes, warp->index << 5 | flight->lane, flight->clock);
+        emu_race_async_write(owner, flight->offset, flight->bytes, warp->agent << 5 | flight->lane, flight->clock);
         if (flight->other != NULL || flight->pieces != NULL) counters->global_load_bytes += flight->bytes;
     } else {
         counters->global_store_bytes += flight->bytes;

@@ -1,5 +1,4 @@
-// What the blocks of a cluster do together (PTX ISA, "barrier.cluster", "mapa", "getctarank"). Clocks are kept for each
-// block alone: races between two of them are not looked for.
+// What the blocks of a cluster do together (PTX ISA, "barrier.cluster", "mapa", "getctarank").
 #include "warp.h"
 
 static uint32_t alive_threads(const struct emu_cluster *cluster) {
@@ -17,10 +16,8 @@ void emu_cluster_recount(struct emu_cluster *cluster) {
     if (cluster->arrived_threads == 0 || cluster->arrived_threads < alive_threads(cluster)) return;
     cluster->arrived_threads = 0;
     cluster->generation++;
-    for (uint32_t i = 0; i < cluster->size; i++) {
-        struct emu_cta *cta = &cluster->ctas[i];
-        memcpy(cta->cluster_seen, cta->cluster_clocks, emu_race_num_clocks(cta) * sizeof(*cta->cluster_seen));
-    }
+    struct emu_cta *first = &cluster->ctas[0];
+    memcpy(first->cluster_seen, first->cluster_clocks, emu_race_num_clocks(first) * sizeof(*first->cluster_seen));
     cluster->ctas[0].run->progress++;
 }
 
@@ -43,12 +40,10 @@ EMU_EXECUTE(arrive) {
     warp->cluster_arrived |= mask;
     EMU_EACH_LANE({ warp->cluster_generations[lane] = cluster->generation; });
     if (EMU_FLAG(RELAXED)) {
+        emu_race_release_relaxed(warp, cluster->ctas[0].cluster_clocks);
         emu_race_warp_sync(warp);
     } else {
-        emu_race_release(warp, warp->cta->cluster_clocks);
-        for (uint32_t i = 0; i < cluster->size; i++) {
-            emu_race_await_release(warp, &cluster->ctas[i], cluster->ctas[i].cluster_clocks);
-        }
+        emu_race_release(warp, cluster->ctas[0].cluster_clocks);
     }
     cluster->arrived_threads += population(mask);
     emu_cluster_recount(cluster);
@@ -68,7 +63,7 @@ EMU_EXECUTE(wait) {
         return;
     }
     warp->cluster_arrived &= ~mask;
-    emu_race_acquire(warp, warp->cta->cluster_seen);
+    emu_race_acquire(warp, cluster->ctas[0].cluster_seen);
     emu_race_warp_sync(warp);
     warp->cta->run->counters.barrier_waits++;
 }

@@ -50,17 +50,17 @@ static void complete_if_due(struct emu_cta *owner, struct emu_mbarrier *mbarrier
 }
 
 bool emu_mbarrier_arrive(struct emu_warp *warp, uint32_t lane, struct emu_cta *owner, struct emu_mbarrier *mbarrier,
-                         uint32_t count) {
+                         uint32_t count, bool relaxed) {
     if (count == 0 || count > mbarrier->pending) {
         emu_warp_finding(warp, lane, EMU_OUTCOME_LAUNCH_FAILED,
                          "%u arrivals at the mbarrier at shared address 0x%x, whose phase %u waits for %u", count,
                          mbarrier->offset, mbarrier->phase, mbarrier->pending);
         return false;
     }
-    if (owner == warp->cta) {
-        emu_race_release(warp, mbarrier->clocks);
+    if (relaxed) {
+        emu_race_release_relaxed(warp, mbarrier->clocks);
     } else {
-        emu_race_await_release(warp, owner, mbarrier->clocks);
+        emu_race_release(warp, mbarrier->clocks);
     }
     mbarrier->pending -= count;
     complete_if_due(owner, mbarrier);
@@ -92,7 +92,7 @@ void emu_mbarrier_complete(struct emu_warp *warp, uint32_t lane, struct emu_cta 
                          offset);
         return;
     }
-    uint32_t *known = &mbarrier->clocks[owner->num_warps];
+    uint32_t *known = &mbarrier->clocks[emu_race_async_agent(owner)];
     if (*known < clock) *known = clock;
     emu_mbarrier_transact(warp, lane, owner, mbarrier, -(int32_t)bytes);
 }
@@ -180,7 +180,7 @@ static void arrive(struct emu_warp *warp, const struct emu_instruction *instruct
         }
         uint64_t state = (uint64_t)mbarrier->phase << 32 | mbarrier->pending; // before the arrival
         if (drops && mbarrier->expected >= count) mbarrier->expected -= count;
-        if (!emu_mbarrier_arrive(warp, lane, owner, mbarrier, count)) return;
+        if (!emu_mbarrier_arrive(warp, lane, owner, mbarrier, count, EMU_FLAG(RELAXED))) return;
         if (has_state) EMU_64(0)[lane] = state;
     }
 }
@@ -220,7 +220,7 @@ EMU_EXECUTE(mbarrier_wait) {
         bool complete = EMU_FLAG(PARITY) ? (mbarrier->phase & 1) != (EMU_32(2)[lane] & 1)
                                          : mbarrier->phase != (uint32_t)(EMU_64(2)[lane] >> 32);
         done |= (uint32_t)complete << lane;
-        if (complete && owner == warp->cta && !EMU_FLAG(RELAXED)) {
+        if (complete && !EMU_FLAG(RELAXED)) {
             emu_race_acquire(warp, mbarrier->seen);
             acquired = true;
         }
@@ -250,7 +250,7 @@ EMU_EXECUTE(copy_arrive) {
         struct emu_mbarrier *mbarrier = emu_mbarrier_find(warp, lane, access.addresses[lane], &owner);
         if (mbarrier == NULL) return;
         if (!EMU_FLAG(NOINC)) mbarrier->pending++;
-        if (!emu_mbarrier_arrive(warp, lane, owner, mbarrier, 1)) return;
+        if (!emu_mbarrier_arrive(warp, lane, owner, mbarrier, 1, false)) return;
     }
 }
 

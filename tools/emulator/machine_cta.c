@@ -39,6 +39,8 @@ bool emu_cta_create(struct emu_cta *cta, struct emu_run *run) {
     cta->checks = launch->settings->checks;
     cta->num_threads = launch->block[0] * launch->block[1] * launch->block[2];
     cta->num_warps = (cta->num_threads + EMU_LANES - 1) / EMU_LANES;
+    cta->cluster_size = launch->cluster[0] != 0 ? launch->cluster[0] * launch->cluster[1] * launch->cluster[2] : 1;
+    cta->num_agents = emu_race_num_agents(cta->cluster_size, cta->num_warps);
     cta->shared_bytes = shared_bytes(launch);
     cta->shared = malloc(cta->shared_bytes + 16);
     cta->shared_written = malloc(cta->shared_bytes + 16);
@@ -139,7 +141,8 @@ static void start_warp(struct emu_warp *warp, uint64_t number) {
     uint32_t left = cta->num_threads - warp->index * EMU_LANES;
     warp->alive = left >= EMU_LANES ? EMU_FULL_MASK : (1u << left) - 1;
     emu_warp_start(warp);
-    warp->clocks[warp->index] = 1;
+    warp->agent = cta->rank * cta->num_warps + warp->index;
+    warp->clocks[warp->agent] = 1;
     warp->max_registers = (uint32_t)cta->kernel->facts.launch_registers;
 }
 

@@ -61,7 +61,8 @@ struct emu_warp {
     uint32_t *set;                           // lanes that have set each register in doubt (kernel->doubts)
     uint32_t max_registers;                  // of a thread (setmaxnreg)
     struct emu_wgmma *wgmma;                 // NULL until the first wgmma instruction
-    // What this warp has seen of every warp of the CTA; then the same, of what a proxy fence made visible to
+    uint32_t agent;                          // its own clock among those: its number in the cluster
+    // What this warp has seen of every warp of the cluster; then the same, of what a proxy fence made visible to
     // asynchronous readers.
     uint32_t *clocks;
 };
@@ -93,7 +94,8 @@ struct emu_mbarrier { // at an offset of a CTA's shared memory (PTX ISA, "mbarri
 };
 
 struct emu_shared_word { // who touched bytes of shared memory: see exec_races.c
-    uint32_t writer, write_clock, readers, read_clock, reader;
+    uint64_t readers;
+    uint32_t writer, write_clock, read_clock, reader;
 };
 
 struct emu_run;
@@ -108,6 +110,7 @@ struct emu_cta {
     uint32_t rank; // in the cluster
     struct emu_warp *warps;
     uint32_t num_warps, num_threads, alive_threads;
+    uint32_t cluster_size, num_agents;     // agents: those that have a clock, see exec_races.c
     uint32_t free_registers;               // that warps gave back: for each thread of one warp
     uint8_t *shared, *shared_written;      // one byte a byte: 1 written, 2 an asynchronous copy is on its way
     uint32_t shared_bytes;                 // from EMU_SHARED_BASE
@@ -120,7 +123,8 @@ struct emu_cta {
     uint32_t async_clock;        // copies into shared memory so far
     uint32_t *clocks;            // storage of all warps' and barriers' clocks
     uint32_t *fence_clocks;      // of those that fenced
-    uint32_t *cluster_clocks, *cluster_seen; // of those that arrived at barrier.cluster, now and the last time
+    // Of the cluster's first block: of those that arrived at barrier.cluster, now and the last time.
+    uint32_t *cluster_clocks, *cluster_seen;
     bool checks;
 };
 
@@ -218,7 +222,8 @@ bool emu_race_check(struct emu_warp *warp, uint32_t lane, struct emu_cta *owner,
                     enum emu_access_kind kind);
 void emu_race_release(struct emu_warp *warp, uint32_t *clocks); // what warp has done so far is known to `clocks`
 void emu_race_acquire(struct emu_warp *warp, const uint32_t *clocks);
-void emu_race_warp_sync(struct emu_warp *warp);   // lanes of the warp have met
+void emu_race_release_relaxed(struct emu_warp *warp, uint32_t *clocks); // only what fences made known before
+void emu_race_warp_sync(struct emu_warp *warp);                         // lanes of the warp have met
 void emu_race_proxy_fence(struct emu_warp *warp); // ordinary accesses so far, before asynchronous ones after it
 // Bytes that an asynchronous operation of this warp reads: what others did must come before, and ordinary writes must
 // have been fenced for it.
@@ -235,15 +240,16 @@ void emu_race_record_reads(struct emu_warp *warp, struct emu_cta *owner, uint32_
 // Bytes that an asynchronous copy writes in the name of a thread; the clock is of the owner's asynchronous writes.
 void emu_race_async_write(struct emu_cta *owner, uint32_t offset, uint32_t bytes, uint32_t thread, uint32_t clock);
 uint32_t emu_race_num_clocks(const struct emu_cta *cta);
+uint32_t emu_race_num_agents(uint32_t cluster_size, uint32_t num_warps);
+uint32_t emu_race_async_agent(const struct emu_cta *owner); // whose clock counts asynchronous writes to the CTA
 void emu_race_fence(struct emu_warp *warp); // fences, acquire and release: order after all earlier fences of the CTA
 // The lanes have waited for the grids that this one depends on; `awaited` tells those that learn of it.
 void emu_race_await(struct emu_warp *warp, uint32_t mask);
-void emu_race_await_release(const struct emu_warp *warp, const struct emu_cta *owner, uint32_t *clocks);
 
 // mbarrier objects (exec_mbarrier.c). Arrivals and transactions return false with a finding; lane is for findings.
 struct emu_mbarrier *emu_mbarrier_find(struct emu_warp *warp, uint32_t lane, uint64_t address, struct emu_cta **owner);
 bool emu_mbarrier_arrive(struct emu_warp *warp, uint32_t lane, struct emu_cta *owner, struct emu_mbarrier *mbarrier,
-                         uint32_t count);
+                         uint32_t count, bool relaxed);
 bool emu_mbarrier_transact(struct emu_warp *warp, uint32_t lane, struct emu_cta *owner, struct emu_mbarrier *mbarrier,
                            int32_t transactions);
 // Bytes that arrived, with the clock of their copy.
