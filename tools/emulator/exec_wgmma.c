@@ -47,10 +47,12 @@ static bool decode(struct emu_warp *warp, const struct emu_instruction *instruct
                          (unsigned long long)lanes[lane]);
         return false;
     }
-    if ((code >> 49 & 7) != 0) {
-        emu_warp_finding(warp, 0, EMU_OUTCOME_LAUNCH_FAILED,
-                         "matrix descriptor 0x%llx has a base offset, which the emulator does not know",
-                         (unsigned long long)code);
+    if ((code >> 49 & 7) != 0) { // the PTX ISA gives the number, and not what becomes of addresses
+        emu_warp_finding(
+            warp, 0, EMU_OUTCOME_LAUNCH_FAILED,
+            "matrix descriptor 0x%llx has base offset %u: the emulator knows only 0, of a swizzle's pattern "
+            "that begins at a multiple of eight times its rows",
+            (unsigned long long)code, (unsigned)(code >> 49 & 7));
         return false;
     }
     *matrix = (struct emu_matrix){.start = (uint32_t)(code & 0x3fff) << 4,
