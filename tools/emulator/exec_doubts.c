@@ -12,7 +12,9 @@ static bool check(struct emu_warp *warp, uint32_t operand, uint32_t mask) {
     const uint32_t *set = lanes_of(warp, operand);
     if (set == NULL || (mask & ~*set) == 0) return true;
     char name[80];
-    emu_kernel_register_name(warp->cta->kernel, operand, warp->current->line, name, sizeof(name));
+    const struct emu_kernel *kernel = warp->cta->kernel;
+    uint32_t declared = kernel->doubt_operands[kernel->doubts[operand / 4]];
+    emu_kernel_register_name(kernel, declared, warp->current->line, name, sizeof(name));
     emu_warp_finding(warp, (uint32_t)__builtin_ctz(mask & ~*set), EMU_OUTCOME_LAUNCH_FAILED,
                      "read of register %s, which the thread has not set", name);
     return false;

@@ -121,8 +121,9 @@ struct emu_kernel {
     size_t num_names, names_capacity;
     uint32_t *doubts; // by operand / 4: 1 .. num_doubts for registers that may be read before they are set, else 0
     uint32_t num_doubts;
-    uint8_t *slot_weights; // 32-bit registers for each 128 bytes of them; the second half of a wide one has none
-    uint8_t *constants;    // values of operands, 32 lanes each
+    uint32_t *doubt_operands; // of each, before places were shared: for its name
+    uint8_t *slot_weights;    // 32-bit registers for each 128 bytes of them; the second half of a wide one has none
+    uint8_t *constants;       // values of operands, 32 lanes each
     uint32_t constant_bytes;
     uint32_t dynamic_shared_offset; // where dynamic shared memory begins, after EMU_SHARED_BASE
     struct emu_kernel_facts facts;
@@ -192,7 +193,7 @@ struct emu_module {
 // The line of the module's text without leading blanks and its end, cut to bytes.
 void emu_module_line(const struct emu_module *module, int line, char *text, size_t bytes);
 
-// The name of the register at an operand, as an instruction of that line knows it.
+// The name of the register at an operand of before places were shared, as an instruction of that line knows it.
 void emu_kernel_register_name(const struct emu_kernel *kernel, uint32_t operand, int line, char *text, size_t bytes);
 
 // Shared memory begins here; below is what the driver keeps for itself on real parts, and a null pointer.

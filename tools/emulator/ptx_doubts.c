@@ -15,6 +15,7 @@ static bool is_doubtful(const struct emu_kernel *kernel, uint32_t operand) {
 static bool doubt(struct emu_kernel *kernel, uint32_t operand) {
     if (!is_thread_register(kernel, operand) || kernel->doubts[operand / 4] != 0) return false;
     kernel->doubts[operand / 4] = ++kernel->num_doubts;
+    kernel->doubt_operands[kernel->num_doubts] = operand;
     return true;
 }
 
@@ -49,7 +50,8 @@ static void find_entering(struct emu_kernel *kernel, const struct emu_liveness *
 bool emu_doubts_find(struct emu_kernel *kernel, const struct emu_liveness *liveness, struct emu_arena *arena) {
     if (liveness == NULL) return false;
     kernel->doubts = emu_arena_allocate(arena, (kernel->register_bytes / 4 + 1) * sizeof(*kernel->doubts));
-    if (kernel->doubts == NULL) return false;
+    kernel->doubt_operands = emu_arena_allocate(arena, (kernel->register_bytes / 4 + 2) * sizeof(uint32_t));
+    if (kernel->doubts == NULL || kernel->doubt_operands == NULL) return false;
     find_entering(kernel, liveness);
     for (bool more = kernel->num_doubts > 0; more;) {
         more = false;

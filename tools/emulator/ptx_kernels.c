@@ -195,7 +195,8 @@ static void finish_kernel(struct emu_parser *parser, struct emu_kernel *kernel) 
     kernel->facts.local_bytes = parser->local_top;
     struct emu_liveness *liveness = emu_liveness_create(kernel);
     kernel->facts.registers_estimate = emu_liveness_registers(liveness);
-    if (!emu_doubts_find(kernel, liveness, &parser->module->arena)) {
+    if (!emu_doubts_find(kernel, liveness, &parser->module->arena) ||
+        !emu_places_share(kernel, liveness, &parser->module->arena)) {
         emu_parser_fail(parser, &parser->lexer.token, "out of memory");
     }
     emu_liveness_destroy(liveness);

@@ -16,8 +16,9 @@ struct block {
 
 struct emu_liveness {
     const struct emu_kernel *kernel;
-    uint32_t *numbers; // of the variable at each operand, a register or a predicate, by operand / 4; 0: none
-    uint8_t *weights;  // of each variable: 32-bit registers
+    uint32_t *numbers;  // of the variable at each operand, a register or a predicate, by operand / 4; 0: none
+    uint8_t *weights;   // of each variable: 32-bit registers
+    uint32_t *operands; // of each variable
     uint32_t num_variables, words, num_blocks;
     uint32_t *block_of; // of each instruction
     struct block *blocks;
@@ -32,6 +33,7 @@ static void give_number(struct emu_liveness *liveness, uint32_t operand) {
     if ((operand & EMU_OPERAND_CONSTANT) != 0 || liveness->numbers[operand / 4] != 0) return;
     uint32_t number = ++liveness->num_variables;
     liveness->numbers[operand / 4] = number;
+    liveness->operands[number] = operand;
     if (operand % SLOT_BYTES == 0) liveness->weights[number] = liveness->kernel->slot_weights[operand / SLOT_BYTES];
 }
 
@@ -39,7 +41,8 @@ static bool number_variables(struct emu_liveness *liveness) {
     const struct emu_kernel *kernel = liveness->kernel;
     liveness->numbers = calloc(kernel->register_bytes / 4 + 1, sizeof(*liveness->numbers));
     liveness->weights = calloc(kernel->register_bytes / 4 + 2, sizeof(*liveness->weights));
-    if (liveness->numbers == NULL || liveness->weights == NULL) return false;
+    liveness->operands = calloc(kernel->register_bytes / 4 + 2, sizeof(*liveness->operands));
+    if (liveness->numbers == NULL || liveness->weights == NULL || liveness->operands == NULL) return false;
     for (uint32_t i = 0; i < kernel->num_instructions; i++) {
         const struct emu_instruction *instruction = &kernel->code[i];
         give_number(liveness, instruction->guard);
@@ -170,10 +173,45 @@ bool emu_liveness_enters(const struct emu_liveness *liveness, uint32_t operand) 
     return number != 0 && (liveness->blocks[0].in[number / 64] >> number % 64 & 1) != 0;
 }
 
+static void extend(struct emu_span *spans, uint32_t operand, uint32_t place) {
+    struct emu_span *span = &spans[operand / 4];
+    if (place < span->first) span->first = place;
+    if (place + 1 > span->end) span->end = place + 1;
+}
+
+static void extend_all(const struct emu_liveness *liveness, const uint64_t *live, uint32_t place,
+                       struct emu_span *spans) {
+    for (uint32_t w = 0; w < liveness->words; w++) {
+        for (uint64_t bits = live[w]; bits != 0; bits &= bits - 1) {
+            extend(spans, liveness->operands[w * 64 + (uint32_t)__builtin_ctzll(bits)], place);
+        }
+    }
+}
+
+void emu_liveness_spans(const struct emu_liveness *liveness, struct emu_span *spans) {
+    const struct emu_kernel *kernel = liveness->kernel;
+    for (uint32_t i = 0; i <= kernel->register_bytes / 4; i++) spans[i] = (struct emu_span){UINT32_MAX, 0};
+    for (uint32_t b = 0; b < liveness->num_blocks; b++) {
+        const struct block *block = &liveness->blocks[b];
+        extend_all(liveness, block->in, block->first, spans);
+        live_out(liveness, block);
+        extend_all(liveness, liveness->live, block->last - 1, spans);
+        for (uint32_t i = block->first; i < block->last; i++) {
+            const struct emu_instruction *instruction = &kernel->code[i];
+            if (number_of(liveness, instruction->guard) != 0) extend(spans, instruction->guard, i);
+            for (uint32_t k = 0; k < instruction->num_operands; k++) {
+                uint32_t operand = instruction->operands[k];
+                if (number_of(liveness, operand) != 0) extend(spans, operand, i);
+            }
+        }
+    }
+}
+
 void emu_liveness_destroy(struct emu_liveness *liveness) {
     if (liveness == NULL) return;
     free(liveness->numbers);
     free(liveness->weights);
+    free(liveness->operands);
     free(liveness->block_of);
     free(liveness->live);
     free(liveness->blocks);
