@@ -5,7 +5,7 @@
 #define NUM_BANKS 32
 
 // Of the lanes of one part of an access: how often its busiest bank is asked for another word than before.
-static uint32_t conflicts_of(uint32_t lanes, uint32_t words_each, const struct emu_access *access) {
+static uint32_t count_conflicts(uint32_t lanes, uint32_t words_each, const struct emu_access *access) {
     uint32_t words[NUM_BANKS][EMU_LANES], counts[NUM_BANKS] = {0}, most = 1;
     for (; lanes != 0; lanes &= lanes - 1) {
         uint32_t first = (uint32_t)(access->addresses[__builtin_ctz(lanes)] >> 2);
@@ -18,6 +18,21 @@ static uint32_t conflicts_of(uint32_t lanes, uint32_t words_each, const struct e
         }
     }
     return most - 1;
+}
+
+// Mostly there are none: each bank is asked for one word.
+static uint32_t conflicts_of(uint32_t lanes, uint32_t words_each, const struct emu_access *access) {
+    uint32_t words[NUM_BANKS], asked = 0;
+    for (uint32_t left = lanes; left != 0; left &= left - 1) {
+        uint32_t first = (uint32_t)(access->addresses[__builtin_ctz(left)] >> 2);
+        for (uint32_t word = first; word < first + words_each; word++) {
+            uint32_t bank = word % NUM_BANKS;
+            if ((asked >> bank & 1) != 0 && words[bank] != word) return count_conflicts(lanes, words_each, access);
+            words[bank] = word;
+            asked |= 1u << bank;
+        }
+    }
+    return 0;
 }
 
 // A warp's 8-byte accesses go in two parts of 16 lanes, 16-byte ones in four of 8; a part without conflicts takes one

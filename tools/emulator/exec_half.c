@@ -146,7 +146,7 @@ HALF(half_tanh, 1)
 
 // fma.rn.bf16x2 without modifiers, which dequantisation does by the million: a product of bf16 is exact in a float
 // unless its exponent leaves a float's; with c zero or the float sum exact there is one rounding left.
-EMU_EXECUTE(fma_bf16x2) {
+static void fma_bf16x2_by_lane(struct emu_warp *warp, const struct emu_instruction *instruction, uint32_t mask) {
     uint32_t *d = EMU_32(0);
     const uint32_t *as = EMU_32(1), *bs = EMU_32(2), *cs = EMU_32(3);
     EMU_EACH_LANE({
@@ -166,6 +166,32 @@ EMU_EXECUTE(fma_bf16x2) {
         }
         d[lane] = result;
     });
+}
+
+// The same with c zero and a product that is zero or well within a float; others set *other.
+static inline uint32_t multiply_bf16(uint32_t a, uint32_t b, uint32_t c, uint32_t *other) {
+    float product = emu_bf16_value(a) * emu_bf16_value(b), magnitude = fabsf(product);
+    uint32_t zero = ((a & 0x7fff) == 0) | ((b & 0x7fff) == 0);
+    uint32_t within = (magnitude < 1e30f) & ((magnitude > 1e-30f) | zero);
+    *other |= (within ^ 1) | ((c & 0x7fff) != 0);
+    uint32_t bits = emu_bits(product + emu_bf16_value(c));
+    return (bits + 0x7fffu + (bits >> 16 & 1)) >> 16;
+}
+
+EMU_EXECUTE(fma_bf16x2) {
+    uint32_t *d = EMU_32(0), results[EMU_LANES], other = 0;
+    const uint32_t *as = EMU_32(1), *bs = EMU_32(2), *cs = EMU_32(3);
+    EMU_VECTORISE
+    for (uint32_t lane = 0; lane < EMU_LANES; lane++) {
+        uint32_t a = as[lane], b = bs[lane], c = cs[lane];
+        results[lane] = multiply_bf16(a & 0xffff, b & 0xffff, c & 0xffff, &other) |
+                        multiply_bf16(a >> 16, b >> 16, c >> 16, &other) << 16;
+    }
+    if (mask == EMU_FULL_MASK && other == 0) {
+        memcpy(d, results, sizeof(results));
+    } else {
+        fma_bf16x2_by_lane(warp, instruction, mask);
+    }
 }
 
 static emu_execute_fn choose_fma(const struct emu_form *form) {

@@ -63,6 +63,45 @@ EMU_EXECUTE(pack) {
         memcpy(to, bytes, whole);
     });
 }
+// The usual ones: halves of 32 bits, and of 64.
+EMU_EXECUTE(unpack_16) {
+    uint32_t *low = EMU_32(0), *high = EMU_32(1);
+    const uint32_t *whole = EMU_32(2);
+    EMU_EACH_LANE({
+        uint32_t bits = whole[lane];
+        low[lane] = bits & 0xffff;
+        high[lane] = bits >> 16;
+    });
+}
+
+EMU_EXECUTE(pack_16) {
+    uint32_t *whole = EMU_32(2);
+    const uint32_t *low = EMU_32(0), *high = EMU_32(1);
+    EMU_EACH_LANE({ whole[lane] = (low[lane] & 0xffff) | high[lane] << 16; });
+}
+
+EMU_EXECUTE(unpack_32) {
+    uint32_t *low = EMU_32(0), *high = EMU_32(1);
+    const uint64_t *whole = EMU_64(2);
+    EMU_EACH_LANE({
+        uint64_t bits = whole[lane];
+        low[lane] = (uint32_t)bits;
+        high[lane] = (uint32_t)(bits >> 32);
+    });
+}
+
+EMU_EXECUTE(pack_32) {
+    uint64_t *whole = EMU_64(2);
+    const uint32_t *low = EMU_32(0), *high = EMU_32(1);
+    EMU_EACH_LANE({ whole[lane] = low[lane] | (uint64_t)high[lane] << 32; });
+}
+
+emu_execute_fn emu_choose_braced(bool unpacks, uint32_t part_bytes, uint32_t whole_bytes) {
+    if (part_bytes == 2 && whole_bytes == 4) return unpacks ? unpack_16 : pack_16;
+    if (part_bytes == 4 && whole_bytes == 8) return unpacks ? unpack_32 : pack_32;
+    return unpacks ? unpack : pack;
+}
+
 const struct emu_row emu_row_pack = {"mov", "b32|b64|b128", "d0 {parts}", pack, .instruction_class = EMU_CLASS_INTEGER};
 const struct emu_row emu_row_unpack = {"mov", "b32|b64|b128", "{parts} s0", unpack,
                                        .instruction_class = EMU_CLASS_INTEGER};

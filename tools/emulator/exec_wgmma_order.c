@@ -48,8 +48,12 @@ static uint32_t slot_of(const struct emu_wgmma *tracking, uint32_t operand) {
 // ---- Registers
 
 static bool is_register_move(const struct emu_instruction *instruction) {
-    return strcmp(instruction->row->name, "mov") == 0 && instruction->num_operands == 2 &&
+    return instruction->copies && instruction->num_operands == 2 &&
            (instruction->operands[1] & EMU_OPERAND_CONSTANT) == 0;
+}
+
+static bool is_wgmma(const struct emu_instruction *instruction) {
+    return instruction->instruction_class == EMU_CLASS_TENSOR && strcmp(instruction->row->name, "wgmma") == 0;
 }
 
 // ptxas drops a compiler's copies from register to register: what holds for one holds for the other.
@@ -62,7 +66,7 @@ static void observe_move(struct emu_wgmma *tracking, const struct emu_instructio
 
 bool emu_wgmma_observe(struct emu_warp *warp, const struct emu_instruction *instruction) {
     struct emu_wgmma *tracking = warp->wgmma;
-    if (strcmp(instruction->row->name, "wgmma") == 0) return true;
+    if (is_wgmma(instruction)) return true;
     if (is_register_move(instruction)) {
         observe_move(tracking, instruction);
         return true;

@@ -153,7 +153,7 @@ static bool parse_braced_move(struct emu_parser *parser, struct emu_instruction 
     instruction->element_bytes = (uint8_t)(bits / 8 / parts);
     instruction->register_bytes = (uint8_t)(bits / 8);
     instruction->row = unpack ? &emu_row_unpack : &emu_row_pack;
-    instruction->execute = instruction->row->execute;
+    instruction->execute = emu_choose_braced(unpack, instruction->element_bytes, instruction->register_bytes);
     return true;
 }
 

@@ -34,6 +34,9 @@ struct emu_row_group {
 extern const struct emu_row_group *const emu_row_groups[];
 extern const size_t emu_num_row_groups;
 
+// mov between a register and its parts (exec_move.c).
+emu_execute_fn emu_choose_braced(bool unpacks, uint32_t part_bytes, uint32_t whole_bytes);
+
 // Prints the table as lines "name  form  operands".
 void emu_rows_print(void (*line)(void *user, const char *text), void *user);
 
