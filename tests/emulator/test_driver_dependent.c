@@ -21,7 +21,8 @@ static const char kernels[] = ".version 8.0\n.target sm_90\n.address_size 64\n" 
     COPIER("first", START COPY)                                                 //
     COPIER("hasty", START COPY)                                                 // forgot its wait
     COPIER("polite", START WAIT COPY)                                           //
-    COPIER("overtaking", COPY WAIT)                                             // waits too late
+    COPIER("eager", WAIT START COPY) // starts the next one once it has waited
+    COPIER("overtaking", COPY WAIT)  // waits too late
     // Every block waits, one copies.
     COPIER("wide",
            START WAIT "    mov.u32 %r2, %ctaid.x;\n    setp.ne.u32 %p1, %r2, 3;\n    @%p1 bra OUT;\n" COPY "OUT:\n")
@@ -155,6 +156,9 @@ static void test_a_wait_reaches_one_kernel_back(void **state) {
     (void)state;
     expect_steps(STEPS({"first", 1, 0}, {"+hasty", 3, 0}, {"+polite", 2, 1}), 2, "Race");
     expect_steps(STEPS({"first", 1, 0}, {"+polite", 3, 0}, {"+polite", 2, 1}), 2, NULL);
+    // Nor does a fourth one, which starts when the third has waited.
+    expect_steps(STEPS({"first", 1, 0}, {"+hasty", 3, 0}, {"+eager", 4, 0}, {"+polite", 2, 1}), 2, "Race");
+    expect_steps(STEPS({"first", 1, 0}, {"+polite", 3, 0}, {"+eager", 4, 0}, {"+polite", 2, 1}), 2, NULL);
 }
 
 static void test_a_barrier_hands_the_wait_on(void **state) {

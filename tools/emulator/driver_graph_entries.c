@@ -67,7 +67,7 @@ static CUresult check_functions(const struct emu_graph *graph) {
 
 // What one node of a launch comes to: what has happened when it has run, and what its start comes after.
 struct queued {
-    struct emu_set end;
+    struct emu_set end, awaited, reach; // awaited, reach: as of a stream's kernel (driver_stream.c)
     struct emu_start start;
     uint64_t age;
 };
@@ -77,7 +77,19 @@ static void come_after(struct queued *queued, size_t at, const struct emu_node *
     bool overlaps = node->overlapped == other->index + 1;
     emu_set_unite(&queued[at].end, &before->end);
     emu_set_unite(&queued[at].start.set, overlaps ? &before->start.set : &before->end);
+    emu_set_unite(&queued[at].awaited, overlaps ? &before->reach : &before->end);
     if (overlaps) queued[at].start.prerequisite = before->age;
+}
+
+// Of a node that has been added; earlier: its end before that.
+static void settle_reach(struct queued *queued, const struct emu_node *node, const struct emu_set *earlier) {
+    const struct emu_kernel_facts *facts =
+        node->task.kind == EMU_TASK_KERNEL ? &node->task.kernel.function->facts : NULL;
+    bool waits = node->overlapped == 0 || (facts != NULL && facts->waits);
+    queued->reach = queued->end;
+    emu_set_subtract(&queued->reach, earlier);
+    emu_set_unite(&queued->reach, waits ? &queued->awaited : &queued->start.set);
+    if (facts != NULL && facts->waits_first) queued->start.set = queued->awaited;
 }
 
 // Each node comes after what the stream held, after the graph's last launch and after its own predecessors.
@@ -91,16 +103,15 @@ static CUresult enqueue_nodes(struct emu_stream *stream, struct emu_exec *exec, 
     for (size_t i = 0; i < nodes->count && result == CUDA_SUCCESS; i++) {
         const struct emu_node *node = nodes->items[i];
         struct emu_task task;
-        queued[i] = (struct queued){.end = start, .start = {.set = start}};
+        queued[i] = (struct queued){.end = start, .awaited = start, .start = {.set = start}};
         for (size_t j = 0; j < node->after.count; j++) come_after(queued, i, node, node->after.items[j]);
         struct emu_set earlier = queued[i].end;
+        emu_set_unite(&queued[i].awaited, &queued[i].start.set);
         if (emu_task_copy(&task, &node->task)) {
             const struct emu_start *early = node->overlapped != 0 ? &queued[i].start : NULL;
             queued[i].age = emu_queue_add(stream->object.context, &task, stream->number, &queued[i].end, early);
         }
-        // A kernel that has waited before it lets the next one start is over with all before it by then.
-        if (node->task.kind == EMU_TASK_KERNEL && node->task.kernel.function->facts.waits_first)
-            queued[i].start.set = earlier;
+        settle_reach(&queued[i], node, &earlier);
         if (queued[i].age == 0) {
             result = CUDA_ERROR_OUT_OF_MEMORY;
             break;

@@ -16,6 +16,7 @@ CUresult emu_stream_create(struct emu_context *context, unsigned flags, int prio
     made->priority = priority;
     emu_point_register(&made->point);
     emu_point_register(&made->start);
+    emu_point_register(&made->reach);
     made->next = context->streams;
     context->streams = made;
     *stream = made;
@@ -29,6 +30,7 @@ void emu_stream_destroy(struct emu_stream *stream) {
     *link = stream->next;
     emu_point_forget(&stream->point);
     emu_point_forget(&stream->start);
+    emu_point_forget(&stream->reach);
     emu_nodes_clear(&stream->tips);
     emu_handles_remove(&stream->object);
     free(stream);
@@ -77,32 +79,37 @@ static bool overlaps(const struct emu_stream *stream, const struct emu_task *tas
     return task->kind == EMU_TASK_KERNEL && task->kernel.programmatic && stream->overlappable != 0;
 }
 
-static void remember_start(struct emu_stream *stream, bool is_kernel, bool asks, uint64_t age,
-                           const struct emu_set *start) {
-    stream->overlappable = is_kernel && asks ? age : 0;
-    if (is_kernel) stream->start.set = *start;
-}
-
 CUresult emu_stream_enqueue(struct emu_stream *stream, struct emu_task *task, struct emu_set *done) {
     struct emu_set before;
     CUresult result = emu_capture_check_implicit(stream);
     if (result != CUDA_SUCCESS) return emu_task_clear(task), result;
     emu_stream_before(stream, &before);
     struct emu_start start = {.set = before, .prerequisite = stream->overlappable};
+    struct emu_set awaited = before; // by its griddepcontrol.wait, or before it starts
     bool early = overlaps(stream, task), is_record = task->kind == EMU_TASK_EVENT;
     bool is_kernel = task->kind == EMU_TASK_KERNEL;
-    bool asks = is_kernel && task->kernel.function->facts.launches_dependents;
-    // A kernel that has waited before it lets the next one start is over with all before it by then.
-    bool waited = asks && task->kernel.function->facts.waits_first;
-    struct emu_set earlier = before;
+    const struct emu_kernel_facts *facts = is_kernel ? &task->kernel.function->facts : NULL;
+    bool asks = is_kernel && facts->launches_dependents, waits = !early || facts->waits;
+    // A kernel that has waited before it lets the next one start is over with all that it waited for by then.
+    bool waited = asks && facts->waits_first;
     if (early) {
         start.set = stream->start.set;
         add_default_order(stream, &start.set);
+        awaited = start.set;
+        emu_set_unite(&awaited, &stream->reach.set);
     }
+    struct emu_set own = before;
     uint64_t age = emu_queue_add(stream->object.context, task, stream->number, &before, early ? &start : NULL);
     if (age == 0) return CUDA_ERROR_OUT_OF_MEMORY;
     stream->point.set = before;
-    if (!is_record) remember_start(stream, is_kernel, asks, age, waited ? &earlier : &start.set);
+    if (!is_record) {
+        struct emu_set reach = before; // itself
+        emu_set_subtract(&reach, &own);
+        emu_set_unite(&reach, waits ? &awaited : &start.set);
+        stream->overlappable = asks ? age : 0;
+        stream->reach.set = reach;
+        if (is_kernel) stream->start.set = waited ? awaited : start.set;
+    }
     if (done != NULL) *done = before;
     return CUDA_SUCCESS;
 }

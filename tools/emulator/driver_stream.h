@@ -16,6 +16,7 @@ struct emu_stream {
     uint64_t thread; // whose default stream it is (CU_STREAM_PER_THREAD); 0 = an ordinary one
     struct emu_point point;
     struct emu_point start;      // what the start of its last kernel comes after, and waits for events since then
+    struct emu_point reach;      // what a griddepcontrol.wait for that kernel comes after: not all, where it had none
     uint64_t overlappable;       // the age of that kernel, if it lets the next one start early; else 0
     struct emu_capture *capture; // NULL = not capturing
     struct emu_nodes tips;       // the nodes that the next one comes after, while capturing

@@ -46,7 +46,8 @@ struct emu_kernel_facts {
     int registers_estimate;
     int required_cluster[3];  // .reqnctapercluster, or 0
     bool launches_dependents; // it has a griddepcontrol.launch_dependents
-    bool waits_first;         // and in its text a griddepcontrol.wait comes before each
+    bool waits;               // it has a griddepcontrol.wait
+    bool waits_first;         // and in its text one comes before each launch_dependents
 };
 void emu_kernel_describe(const struct emu_kernel *kernel, struct emu_kernel_facts *facts);
 void emu_kernel_parameter(const struct emu_kernel *kernel, int index, size_t *offset, size_t *bytes);

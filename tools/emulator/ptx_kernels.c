@@ -183,6 +183,7 @@ static uint32_t find_dependency_control(const struct emu_kernel *kernel, const c
 static void find_dependency_controls(struct emu_kernel *kernel) {
     uint32_t launch = find_dependency_control(kernel, "launch_dependents");
     kernel->facts.launches_dependents = launch < kernel->num_instructions;
+    kernel->facts.waits = find_dependency_control(kernel, "wait") < kernel->num_instructions;
     kernel->facts.waits_first = find_dependency_control(kernel, "wait") < launch;
 }
 
