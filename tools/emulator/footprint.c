@@ -9,9 +9,12 @@ struct range {
     uintptr_t first, end;
 };
 
+#define NUM_RECENT 128 // a power of two
+
 struct ranges {
     struct range *list;
     size_t count, capacity, sorted;
+    struct range recent[NUM_RECENT]; // by address: what is in the list already, since many warps read the same
 };
 
 struct emu_footprint {
@@ -29,7 +32,11 @@ void emu_footprint_destroy(struct emu_footprint *footprint) {
 }
 
 void emu_footprint_clear(struct emu_footprint *footprint) {
-    for (int kind = 0; kind < 3; kind++) footprint->kinds[kind].count = footprint->kinds[kind].sorted = 0;
+    for (int kind = 0; kind < 3; kind++) {
+        struct ranges *ranges = &footprint->kinds[kind];
+        if (ranges->count > 0) memset(ranges->recent, 0, sizeof(ranges->recent));
+        ranges->count = ranges->sorted = 0;
+    }
 }
 
 static int compare(const void *a, const void *b) {
@@ -74,6 +81,9 @@ static void settle(struct ranges *ranges) {
 }
 
 static void add(struct ranges *ranges, struct range range) {
+    struct range *recent = &ranges->recent[range.first / 64 % NUM_RECENT];
+    if (range.first >= recent->first && range.end <= recent->end) return;
+    *recent = range;
     // The last few newcomers, since the accesses of one instruction come in a few runs.
     for (size_t i = ranges->count, tried = 0; i > ranges->sorted && tried < 4; i--, tried++) {
         struct range *last = &ranges->list[i - 1];
