@@ -10,11 +10,12 @@ struct range {
 };
 
 #define NUM_RECENT 128 // a power of two
+#define LONG_LIST 256
 
 struct ranges {
     struct range *list;
     size_t count, capacity, sorted;
-    struct range recent[NUM_RECENT]; // by address: what is in the list already, since many warps read the same
+    struct range *recent; // of a long list, by address: what is in it already, since many warps read the same
 };
 
 struct emu_footprint {
@@ -27,14 +28,17 @@ struct emu_footprint *emu_footprint_create(void) {
 
 void emu_footprint_destroy(struct emu_footprint *footprint) {
     if (footprint == NULL) return;
-    for (int kind = 0; kind < 3; kind++) free(footprint->kinds[kind].list);
+    for (int kind = 0; kind < 3; kind++) {
+        free(footprint->kinds[kind].list);
+        free(footprint->kinds[kind].recent);
+    }
     free(footprint);
 }
 
 void emu_footprint_clear(struct emu_footprint *footprint) {
     for (int kind = 0; kind < 3; kind++) {
         struct ranges *ranges = &footprint->kinds[kind];
-        if (ranges->count > 0) memset(ranges->recent, 0, sizeof(ranges->recent));
+        if (ranges->recent != NULL) memset(ranges->recent, 0, NUM_RECENT * sizeof(*ranges->recent));
         ranges->count = ranges->sorted = 0;
     }
 }
@@ -81,9 +85,11 @@ static void settle(struct ranges *ranges) {
 }
 
 static void add(struct ranges *ranges, struct range range) {
-    struct range *recent = &ranges->recent[range.first / 64 % NUM_RECENT];
-    if (range.first >= recent->first && range.end <= recent->end) return;
-    *recent = range;
+    if (ranges->recent != NULL) {
+        struct range *recent = &ranges->recent[range.first / 64 % NUM_RECENT];
+        if (range.first >= recent->first && range.end <= recent->end) return;
+        *recent = range;
+    }
     // The last few newcomers, since the accesses of one instruction come in a few runs.
     for (size_t i = ranges->count, tried = 0; i > ranges->sorted && tried < 4; i--, tried++) {
         struct range *last = &ranges->list[i - 1];
@@ -99,6 +105,8 @@ static void add(struct ranges *ranges, struct range range) {
         if (list == NULL) return; // what is missing conflicts with nothing
         ranges->list = list;
         ranges->capacity = capacity;
+        if (capacity > LONG_LIST && ranges->recent == NULL)
+            ranges->recent = calloc(NUM_RECENT, sizeof(*ranges->recent)); // or do without
     }
     ranges->list[ranges->count++] = range;
 }
