@@ -40,7 +40,7 @@ struct layer_result {
     long long h_checked;
     double forward_us; // median of a few, by events
     uint64_t bytes_zeroed;
-    int launches; // of the first forward
+    int launches;           // of the first forward
     uint64_t output_digest; // FNV-1a of the output's bytes
     int num_kernels;
     uint64_t compiles, cache_hits;
