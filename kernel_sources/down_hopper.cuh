@@ -29,7 +29,21 @@ template <class Config> struct DownHopper {
             [&](int token) { return static_cast<int64_t>(tile.first_position + token) * Config::intermediate * 2; });
     }
 
-    __device__ __forceinline__ void begin_multiplying() const { begin_after_earlier_grids(); }
+    // The kernel after this one: route may start at once, it takes little room. gate_up, where the layer folds, would wait in the
+    // places of CTAs that are done, and is let in once all weights are asked for (DeepSeek-R1 with 16 tokens on one H100: 837 us
+    // in place of 848; with 64, where route comes next, the other way round 1913 in place of 1876).
+    __device__ __forceinline__ bool is_before_gate_up() const { return Gemm::can_fold && routing.expert_offsets.folded; }
+
+    __device__ __forceinline__ void begin_multiplying() const
+    {
+        wait_for_earlier_grids();
+        if (!is_before_gate_up()) let_later_grids_start();
+    }
+
+    __device__ __forceinline__ void end_filling() const
+    {
+        if (is_before_gate_up()) let_later_grids_start();
+    }
 
     static constexpr bool notes_tokens = true; // every row block of a tile asks for their pairs and weights
 

@@ -45,6 +45,8 @@ template <class Config> struct GateUpHopper {
         }
     }
 
+    __device__ __forceinline__ void end_filling() const {}
+
     static constexpr bool notes_tokens = false;
 
     __device__ __forceinline__ void store(float *staging, const RoutedToken *, const Tile &tile, int row_block) const

@@ -46,6 +46,7 @@ template <class Config, class Step> struct HopperKernel {
                 if (walk.tile_idx() < num_tiles) step.fill(gemm, tile_of(walk.tile_idx()));
             }
             if constexpr (Step::weights_first) gemm.finish_fill();
+            step.end_filling();
         } else {
             Gemm::enter_consumer();
             step.begin_multiplying();

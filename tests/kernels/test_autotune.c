@@ -225,9 +225,8 @@ static void write_wrong_sources(void) {
              "cp -r '%s' '%s' && "
              "sed -i 's/float gate = finish(/float gate = (Config::block_tokens == 32 ? 1.05f : 1.0f) * finish(/' "
              "'%s/gate_up_epilogue.cuh' && "
-             "sed -i 's/            int token = i .* groups, local = i .* column = .*/&\\n            if "
-             "(Config::block_tokens == "
-             "16 \\&\\& token == 0) continue;/' '%s/down_epilogue.cuh'",
+             "sed -i 's/int column = first_column + local;/& "
+             "if (Config::block_tokens == 16 \\&\\& token == 0) return;/' '%s/down_epilogue.cuh'",
              KERNEL_SOURCES, sources, sources, sources);
     run_shell(command);
     snprintf(command, sizeof(command),
