@@ -38,7 +38,8 @@ template <class Config> struct GateUpFp4 {
             stage_sums<Gemm::staging_stride>(gemm, staging);
             __syncthreads();
             int first_channel = tile.row_tile * tile_channels, thread = static_cast<int>(threadIdx.x);
-            Epilogue::template activate_staged<tile_channels, Config::num_threads>(staging, tile, first_channel, thread, args, args.sorted_pairs);
+            Epilogue::template activate_staged<tile_channels, Config::num_threads>(staging, tile, first_channel, thread, args,
+                                                                                   args.sorted_pairs);
             __syncthreads();
             Epilogue::template store_codes<tile_channels, Config::num_threads>(staging, tile, first_channel, thread, args);
             __syncthreads(); // the next tile overwrites token_rows and the ring
