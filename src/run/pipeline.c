@@ -263,12 +263,6 @@ static bool zeroes_inside(const struct call *call) {
            (size_t)call->args.num_tokens * output_row_bytes(call) <= MOST_BYTES_ZEROED_INSIDE;
 }
 
-static CUresult run_folded_layer(const struct call *call) {
-    CUresult result = run_quantize(call);
-    if (result == CUDA_SUCCESS) result = run_gate_up(call);
-    return result == CUDA_SUCCESS ? run_down(call) : result;
-}
-
 // Zeroing beside route and gate_up, or before them. Once the auxiliary stream has been forked off it is always joined
 // again, so that a failure in between leaves no capture unjoined.
 static CUresult run_layer(const struct call *call) {
@@ -286,7 +280,7 @@ static CUresult run_layer(const struct call *call) {
     } else if (zeroing) {
         result = run_zero(call, call->stream);
     }
-    if (result == CUDA_SUCCESS) result = run_route(call);
+    if (result == CUDA_SUCCESS && !call->folded) result = run_route(call);
     if (result == CUDA_SUCCESS) result = run_quantize(call);
     if (result == CUDA_SUCCESS) result = run_gate_up(call);
     if (forked && joined == CUDA_SUCCESS) joined = driver->cuStreamWaitEvent(call->stream, executor->zeroed, 0);
@@ -300,7 +294,7 @@ static CUresult run_down_step(const struct call *call) {
 }
 
 static CUresult run_forward(const struct call *call) {
-    CUresult result = call->folded ? run_folded_layer(call) : run_layer(call);
+    CUresult result = run_layer(call);
     if (result == CUDA_SUCCESS) call->executor->forwards++;
     return result;
 }
@@ -347,8 +341,10 @@ moejit_status moejit_forward(const moejit_plan *plan, const moejit_weights *weig
     struct call call;
     moejit_status status = begin(&call, plan, weights, true, args, executor, stream);
     if (status != MOEJIT_STATUS_OK) return status;
-    call.folded = call.args.num_tokens > 0 && folds(&call);
-    call.zeroes_inside = call.folded || (call.args.num_tokens > 0 && zeroes_inside(&call));
+    if (call.args.num_tokens > 0) {
+        call.folded = folds(&call);
+        call.zeroes_inside = call.folded || zeroes_inside(&call);
+    }
     return run(&call, "launching forward", run_forward);
 }
 
