@@ -14,12 +14,11 @@ template <class Config, class Gemm> struct DownEpilogue {
     static constexpr int num_row_blocks = (Config::hidden + MJ_BLOCK_ROWS - 1) / MJ_BLOCK_ROWS;
 
     // The pair of a token of the tile, and the router's weight on it: from memory.
-    template <class Pairs> struct TokensInMemory {
+    struct TokensInMemory {
         const mj_down_args &args;
-        const Pairs &sorted_pairs;
         int first_position;
 
-        __device__ __forceinline__ int pair(int token) const { return sorted_pairs[first_position + token]; }
+        __device__ __forceinline__ int pair(int token) const { return args.sorted_pairs[first_position + token]; }
         __device__ __forceinline__ float weight(int token) const { return weight_of(args, pair(token)); }
     };
 

@@ -35,7 +35,7 @@ template <class Config> struct DownFp4 {
             float *staging = reinterpret_cast<float *>(memory);
             stage_sums<Gemm::staging_stride>(gemm, staging);
             __syncthreads();
-            typename Epilogue::template TokensInMemory<const int32_t *> tokens{args, args.sorted_pairs, tile.first_position};
+            typename Epilogue::TokensInMemory tokens{args, tile.first_position};
             Epilogue::template store<Config::block_rows, Config::num_threads>(staging, tile, first_column,
                                                                               static_cast<int>(threadIdx.x), args, tokens);
             __syncthreads(); // the next tile overwrites token_rows and the ring
