@@ -17,6 +17,13 @@
 // functions 16, shared memory 128 bytes a clock. No fp4 tile is bound by any of these but the last.
 //
 // Warps, CTAs and shared memory of all three: the same guide's technical specifications, and cuda_occupancy.h.
+
+// A multiprocessor of compute capability 12.x, the same on both.
+#define MULTIPROCESSOR_12X                                                                                             \
+    .issue_slots = 4, .integer_lanes = 128, .multiply_lanes = 64, .fma_lanes = 128, .convert_lanes = 64,               \
+    .special_lanes = 16, .shared_bytes_a_clock = 128, .mma_products = 256, .scaled_mma_products = 2048,                \
+    .max_warps = 48, .max_ctas = 24, .shared_bytes = 100 * 1024
+
 static const struct mj_machine machines[] = {
     {.arch = "sm_90a",
      .gpu = "H100 80GB HBM3",
@@ -40,36 +47,14 @@ static const struct mj_machine machines[] = {
      .num_sms = 170,
      .clock_hz = 2.407e9,
      .memory_bytes_per_s = 1.792e12,
-     .issue_slots = 4,
-     .integer_lanes = 128,
-     .multiply_lanes = 64,
-     .fma_lanes = 128,
-     .convert_lanes = 64,
-     .special_lanes = 16,
-     .shared_bytes_a_clock = 128,
-     .mma_products = 256,
-     .scaled_mma_products = 2048,
-     .max_warps = 48,
-     .max_ctas = 24,
-     .shared_bytes = 100 * 1024,
+     MULTIPROCESSOR_12X,
      .budget_bytes_per_s = 1.792e12},
     {.arch = "sm_121a",
      .gpu = "DGX Spark (GB10)",
      .num_sms = 48,
      .clock_hz = 2.543e9,
      .memory_bytes_per_s = 0.273e12,
-     .issue_slots = 4,
-     .integer_lanes = 128,
-     .multiply_lanes = 64,
-     .fma_lanes = 128,
-     .convert_lanes = 64,
-     .special_lanes = 16,
-     .shared_bytes_a_clock = 128,
-     .mma_products = 256,
-     .scaled_mma_products = 2048,
-     .max_warps = 48,
-     .max_ctas = 24,
-     .shared_bytes = 100 * 1024,
+     MULTIPROCESSOR_12X,
      .budget_bytes_per_s = 0.273e12},
 };
 const char mj_machine_archs[] = "sm_90a, sm_120a or sm_121a";
