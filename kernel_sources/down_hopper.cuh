@@ -1,6 +1,7 @@
 // down for sm_90a: as down_portable.cuh, on the main loops of gemm_hopper.cuh.
 #pragma once
 #include "down_epilogue.cuh"
+#include "fragment_adder.cuh"
 #include "gemm_hopper.cuh"
 
 namespace moejit {
@@ -8,6 +9,7 @@ namespace moejit {
 template <class Config> struct DownHopper {
     using Gemm = GemmHopper<Config>;
     using Epilogue = DownEpilogue<Config, Gemm>;
+    using Adder = FragmentAdder<Config, Gemm>;
     static constexpr int reduced = Config::intermediate;
     static constexpr bool weights_first = true;
     static constexpr int row_block_bytes = (Config::intermediate + MJ_BLOCK_COLUMNS - 1) / MJ_BLOCK_COLUMNS * MJ_BLOCK_BYTES;
@@ -46,6 +48,7 @@ template <class Config> struct DownHopper {
     }
 
     static constexpr bool notes_tokens = true; // every row block of a tile asks for their pairs and weights
+    static constexpr bool takes_fragments = Adder::serves;
 
     __device__ __forceinline__ float weight(int pair) const { return Epilogue::weight_of(args, pair); }
 
@@ -55,6 +58,14 @@ template <class Config> struct DownHopper {
         __device__ __forceinline__ int pair(int token) const { return tokens[token].pair; }
         __device__ __forceinline__ float weight(int token) const { return tokens[token].weight; }
     };
+
+    template <class Chunk>
+    __device__ __forceinline__ void take(const Chunk &chunk, float *staging, const RoutedToken *tokens, const Tile &tile, int row_block) const
+    {
+        int warp = Gemm::group_thread() / 32;
+        Adder{args, tokens, shared_address(staging) + warp * Adder::warp_bytes, tile.num_tokens, tile.expert,
+              row_block * MJ_BLOCK_ROWS + warp * 16}.add(chunk);
+    }
 
     __device__ __forceinline__ void store(const float *staging, const RoutedToken *tokens, const Tile &tile, int row_block) const
     {

@@ -47,7 +47,7 @@ template <class Config> struct GateUpHopper {
 
     __device__ __forceinline__ void end_filling() const {}
 
-    static constexpr bool notes_tokens = false;
+    static constexpr bool notes_tokens = false, takes_fragments = false;
 
     __device__ __forceinline__ void store(float *staging, const RoutedToken *, const Tile &tile, int row_block) const
     {

@@ -93,7 +93,8 @@ template <class Config, class Step> struct HopperKernel {
         if (active) finish(gemm, shared, pairs, step);
     }
 
-    // Chunk by chunk of 64 rows and a few tokens. What is done with a chunk stands here once, not unrolled: see staging.cuh.
+    static constexpr int chunks = Config::block_tokens / Gemm::chunk_tokens;
+
     __device__ __forceinline__ static void finish(const Gemm &gemm, Shared &shared, const Pairs &pairs, const Step &step)
     {
         float *staging = shared.staging[Gemm::group()];
@@ -101,14 +102,31 @@ template <class Config, class Step> struct HopperKernel {
         if constexpr (Step::notes_tokens) {
 #pragma unroll
             for (int i = 0; i < tokens_per_thread; i++) {
-                int pair = pairs.pair[i];
-                if (pair >= 0) tokens[Gemm::group_thread() + i * Gemm::group_threads] = RoutedToken{pair, step.weight(pair)};
+                int token = Gemm::group_thread() + i * Gemm::group_threads, pair = pairs.pair[i];
+                if (token < Config::block_tokens) tokens[token] = RoutedToken{pair, pair < 0 ? 0.0f : step.weight(pair)};
             }
         }
         Gemm::group_barrier(); // tokens were noted by all threads, the tile by one
         const Tile tile = shared.tiles[Gemm::group()];
         int first_row_block = step.first_row_block(tile) + Gemm::group() * Gemm::group_blocks;
-        constexpr int chunks = Config::block_tokens / Gemm::chunk_tokens;
+        if constexpr (Step::takes_fragments) {
+#pragma unroll
+            for (int c = 0; c < Gemm::group_blocks * chunks; c++) {
+                int idx = c % chunks, row_block = first_row_block + c / chunks;
+                if (row_block >= step.end_row_block() || idx * Gemm::chunk_tokens >= tile.num_tokens) continue;
+                step.take(typename Gemm::Chunk{gemm, c / chunks, idx}, staging, tokens + idx * Gemm::chunk_tokens,
+                          Gemm::chunk_of(tile, idx), row_block);
+            }
+            Gemm::group_barrier(); // the next tile's tokens are noted where these were
+        } else {
+            store_chunks(gemm, staging, tokens, tile, first_row_block, step);
+        }
+    }
+
+    // Chunk by chunk of 64 rows and a few tokens. What is done with a chunk stands here once, not unrolled: see staging.cuh.
+    __device__ __forceinline__ static void store_chunks(const Gemm &gemm, float *staging, const RoutedToken *tokens, const Tile &tile,
+                                                        int first_row_block, const Step &step)
+    {
 #pragma unroll 1
         for (int i = 0; i < Gemm::group_blocks * chunks; i++) {
             int idx = i % chunks, row_block = first_row_block + i / chunks;

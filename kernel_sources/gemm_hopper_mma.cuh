@@ -221,10 +221,12 @@ template <class Config> struct GemmHopperMma {
         }
     }
 
-    // The sums, for the epilogue: as GemmPortable::for_each_sum.
+    // The sums, for the epilogue: of eight tokens, and of all as GemmPortable::for_each_sum.
     struct Chunk {
         const GemmHopperMma &gemm;
         int group_block, idx; // nought
+
+        __device__ __forceinline__ const float (&sum(int n) const)[4] { return gemm.sums[n]; }
 
         template <class F> __device__ __forceinline__ void for_each_sum(F f) const
         {

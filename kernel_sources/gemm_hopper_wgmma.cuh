@@ -247,7 +247,7 @@ template <class Config> struct GemmHopperWgmma {
         fence_proxy_async(); // token rows came by cp.async, and wgmma reads them through the asynchronous proxy
 #pragma unroll
         for (int i = 0; i < blocks; i++) load(words[i], i % group_blocks, i / group_blocks);
-        uint64_t tokens = wgmma_descriptor(memory + cursor.stage * stage_bytes);
+        uint32_t tokens = wgmma_descriptor(memory + cursor.stage * stage_bytes);
 #pragma unroll
         for (int i = 0; i < blocks; i++) {
             int b = i / group_blocks;
@@ -290,11 +290,13 @@ template <class Config> struct GemmHopperWgmma {
         load_shared_8(words.scales, block + MJ_BLOCK_CODE_BYTES + (tile * 8 + lane / 4) * 8);
     }
 
-    // The sums of tokens [chunk * chunk_tokens, ...), for the epilogue: as GemmPortable::for_each_sum, of one of the warpgroup's
-    // row blocks and the chunk's tokens.
+    // The sums of tokens [idx * chunk_tokens, ...) and one of the warpgroup's row blocks, for the epilogue: of eight of the
+    // tokens, and of all as GemmPortable::for_each_sum.
     struct Chunk {
         const GemmHopperWgmma &gemm;
         int group_block, idx;
+
+        __device__ __forceinline__ const float (&sum(int n) const)[4] { return gemm.sums[group_block][idx * (chunk_tokens / 8) + n]; }
 
         template <class F> __device__ __forceinline__ void for_each_sum(F f) const
         {

@@ -66,6 +66,20 @@ __device__ __forceinline__ void load_matrix_x2(uint32_t (&m)[2], uint32_t row_ad
                  : "memory");
 }
 
+// "stmatrix" with .trans, sm_90 and up: lane l gives the address of where column l % 8 of matrix l / 8 goes, 16 bytes.
+__device__ __forceinline__ void store_columns_x4(uint32_t address, const uint32_t (&m)[4])
+{
+    asm volatile("stmatrix.sync.aligned.m8n8.x4.trans.shared.b16 [%0], {%1, %2, %3, %4};" ::"r"(address), "r"(m[0]), "r"(m[1]),
+                 "r"(m[2]), "r"(m[3])
+                 : "memory");
+}
+
+__device__ __forceinline__ void store_columns_x2(uint32_t address, const uint32_t (&m)[2])
+{
+    asm volatile("stmatrix.sync.aligned.m8n8.x2.trans.shared.b16 [%0], {%1, %2};" ::"r"(address), "r"(m[0]), "r"(m[1])
+                 : "memory");
+}
+
 __device__ __forceinline__ void load_shared_16(uint32_t (&v)[4], uint32_t address)
 {
     asm volatile("ld.shared.v4.b32 {%0, %1, %2, %3}, [%4];"

@@ -54,6 +54,21 @@ __device__ __forceinline__ void add_eight_f16(void *address, const uint32_t (&v)
     }
 }
 
+// Two floats to a 16-bit output's dtype; eight of them are added to neighbouring columns.
+template <int dtype> __device__ __forceinline__ uint32_t pack_pair(float low, float high)
+{
+    return dtype == MJ_DTYPE_BF16 ? pack_bf16x2(low, high) : pack_f16x2(low, high);
+}
+
+template <int dtype> __device__ __forceinline__ void add_eight_16(uint16_t *address, const uint32_t (&v)[4])
+{
+    if constexpr (dtype == MJ_DTYPE_BF16) {
+        add_eight_bf16(address, v);
+    } else {
+        add_eight_f16(address, v);
+    }
+}
+
 // Adds v[0..7] to columns [column, column + 8) of the row, each rounded to the output's dtype first.
 template <int dtype> __device__ __forceinline__ void add_eight(void *row, int column, const float (&v)[8])
 {
@@ -63,15 +78,8 @@ template <int dtype> __device__ __forceinline__ void add_eight(void *row, int co
         add_four_f32(address + 4, v + 4);
     } else {
         uint32_t pairs[4];
-        uint16_t *address = static_cast<uint16_t *>(row) + column;
-        for (int i = 0; i < 4; i++) {
-            pairs[i] = dtype == MJ_DTYPE_BF16 ? pack_bf16x2(v[2 * i], v[2 * i + 1]) : pack_f16x2(v[2 * i], v[2 * i + 1]);
-        }
-        if constexpr (dtype == MJ_DTYPE_BF16) {
-            add_eight_bf16(address, pairs);
-        } else {
-            add_eight_f16(address, pairs);
-        }
+        for (int i = 0; i < 4; i++) pairs[i] = pack_pair<dtype>(v[2 * i], v[2 * i + 1]);
+        add_eight_16<dtype>(static_cast<uint16_t *>(row) + column, pairs);
     }
 }
 
