@@ -150,9 +150,9 @@ int mj_tile_shared_bytes(const struct mj_tile *tile, int num_local_experts) {
 long long mj_tile_max_count(const struct mj_tile *tile, const struct mj_problem *problem, int num_tokens,
                             int num_rows) {
     long long pairs = (long long)num_tokens * problem->layer.top_k, experts = problem->layer.num_local_experts;
-    long long busy = pairs < experts ? pairs : experts; // each has at most one tile that is not full
+    long long busy = pairs < experts ? pairs : experts; // each has a pair at least, which begins a tile
     long long row_tiles = mj_ceil_div(num_rows, tile->block_rows);
-    return (pairs / tile->block_tokens + busy) * row_tiles;
+    return (busy + (pairs - busy) / tile->block_tokens) * row_tiles;
 }
 
 long long mj_tile_blocks_for(long long count, int num_threads) {
