@@ -87,7 +87,7 @@ class PlanOptions(Sized):
 
 class ExecutorOptions(Sized):
     _fields_ = [("struct_size", c_size_t), ("auxiliary_stream", c_void_p), ("single_stream", c_int32),
-                ("serial_launches", c_int32), ("separate_route", c_int32)]
+                ("serial_launches", c_int32), ("separate_route", c_int32), ("max_tile_ctas", c_int32)]
 
 
 class ExecutorCounters(Sized):

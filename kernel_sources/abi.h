@@ -139,6 +139,12 @@ struct mj_fold_args {
     int32_t num_tokens, local_expert_offset;
 };
 
+// The CTAs of a cluster that share a tile, and how many stages each multiplies, the last one what is left (mma.sync tiles of the
+// Hopper family).
+struct mj_split_args {
+    int32_t num_ctas, steps;
+};
+
 struct mj_gate_up_args {
     const void *x;                   // bf16 [T, H], or codes of T rows (fp4 family)
     const uint8_t *x_value_scales;   // with codes
@@ -151,6 +157,7 @@ struct mj_gate_up_args {
     void *intermediate;           // out bf16 [P, I], rows in sorted order; or codes of P rows
     uint8_t *intermediate_scales; // out, with codes
     struct mj_fold_args fold;
+    struct mj_split_args split;
     struct mj_zero_args zero;    // of the Hopper family alone
     int64_t x_row_stride;        // in elements; of codes none is taken
     int64_t expert_stride_bytes; // between experts of weights
@@ -169,6 +176,7 @@ struct mj_down_args {
     const float *router_weights; // [T, K], null when the router's weight is on the input
     const int32_t *expert_offsets, *sorted_pairs;
     struct mj_fold_args fold;
+    struct mj_split_args split;
     void *output;              // atomic: [T, H] of Config::output_dtype, zeroed or to be added to
     float *partials;           // ordered: out f32 [P, partial_columns], row = pair (not sorted order)
     int64_t output_row_stride; // in elements

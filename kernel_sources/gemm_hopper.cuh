@@ -32,6 +32,11 @@ template <class Config, class Step> struct HopperKernel {
         auto &shared = *reinterpret_cast<Shared *>(memory + Gemm::ring_bytes);
         Gemm gemm;
         gemm.init(memory, shared);
+        TileWalk first_walk;
+        if constexpr (Gemm::can_split) {
+            gemm.split = args.split;
+            if (args.split.num_ctas > 1) first_walk.slot = cluster_idx();
+        }
         const Step step{args, Gemm::routing(args, shared)};
         int num_experts = args.num_local_experts;
         if constexpr (!Step::weights_first) begin_after_earlier_grids();
@@ -42,7 +47,7 @@ template <class Config, class Step> struct HopperKernel {
         };
         if (Gemm::is_producer()) {
             Gemm::enter_producer();
-            for (TileWalk walk; !walk.ends(num_tiles); walk.advance()) {
+            for (TileWalk walk = first_walk; !walk.ends(num_tiles); walk.advance()) {
                 if (walk.tile_idx() < num_tiles) step.fill(gemm, tile_of(walk.tile_idx()));
             }
             if constexpr (Step::weights_first) gemm.finish_fill();
@@ -50,7 +55,7 @@ template <class Config, class Step> struct HopperKernel {
         } else {
             Gemm::enter_consumer();
             step.begin_multiplying();
-            for (TileWalk walk; !walk.ends(num_tiles); walk.advance()) {
+            for (TileWalk walk = first_walk; !walk.ends(num_tiles); walk.advance()) {
                 if (walk.tile_idx() < num_tiles) multiply(gemm, shared, tile_of(walk.tile_idx()), step);
             }
         }
@@ -90,7 +95,11 @@ template <class Config, class Step> struct HopperKernel {
             }
         }
         gemm.template multiply<Step::reduced>(tile.num_tokens, active);
+        if constexpr (Gemm::can_split) {
+            if (!gemm.add_sums(shared.staging[0])) return;
+        }
         if (active) finish(gemm, shared, pairs, step);
+        if constexpr (Gemm::can_split) gemm.end_sharing();
     }
 
     static constexpr int chunks = Config::block_tokens / Gemm::chunk_tokens;

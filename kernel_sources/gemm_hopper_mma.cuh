@@ -5,6 +5,7 @@
 #pragma once
 #include "dequantise.cuh"
 #include "hopper_ring.cuh"
+#include "ptx_cluster.cuh"
 #include "ptx_dependency.cuh"
 #include "ptx_mma.cuh"
 #include "route_in_block.cuh"
@@ -14,7 +15,8 @@ namespace moejit {
 
 template <class Config> struct GemmHopperMma {
     static constexpr int block_tokens = Config::block_tokens, num_threads = Config::num_threads;
-    static constexpr bool can_fold = true; // may route by itself (route_in_block.cuh)
+    static constexpr bool can_fold = true;  // may route by itself (route_in_block.cuh)
+    static constexpr bool can_split = true; // CTAs of a cluster may share a tile: each has some of its stages, see add_sums
     static constexpr int row_blocks = 1, group_blocks = 1, group_threads = 128, consumer_threads = 128;
     static constexpr int column_blocks = Config::block_k / MJ_BLOCK_COLUMNS; // of a stage
     static constexpr int weight_bytes = column_blocks * MJ_BLOCK_BYTES;
@@ -46,6 +48,7 @@ template <class Config> struct GemmHopperMma {
     uint32_t memory; // shared address of the ring
     Ring ring;
     typename Ring::Cursor cursor;
+    mj_split_args split;
     bool waited; // by the producer warp: for the kernel before
     float sums[token_tiles][4];
 
@@ -78,25 +81,38 @@ template <class Config> struct GemmHopperMma {
     __device__ __forceinline__ static int group_thread() { return static_cast<int>(threadIdx.x); }
     __device__ __forceinline__ static void group_barrier() { named_barrier(1, consumer_threads); }
 
+    // The stages of a tile that this CTA multiplies.
+    struct Steps {
+        int first, end;
+    };
+
+    template <int reduced> __device__ __forceinline__ Steps own_steps() const
+    {
+        constexpr int num_steps = (reduced + Config::block_k - 1) / Config::block_k;
+        if (split.num_ctas == 1) return {0, num_steps};
+        int first = cluster_rank() * split.steps, end = first + split.steps;
+        return {first, end < num_steps ? end : num_steps};
+    }
+
     // One tile's copies, by the producer warp, a lane for each token. row_of(token): the first byte of its row, for tokens of
     // the tile, a multiple of 16 away from `tokens`. weights_first: those of the first stages are asked for before the kernel
     // before has ended, and the rows, which it writes, after.
     template <int reduced, bool weights_first, class RowOf>
     __device__ __forceinline__ void fill(const uint8_t *weights, int, const uint8_t *tokens, const Tile &tile, RowOf row_of)
     {
-        constexpr int num_steps = (reduced + Config::block_k - 1) / Config::block_k;
-        int lane = static_cast<int>(threadIdx.x) % 32, first_step = 0;
+        const Steps steps = own_steps<reduced>();
+        int lane = static_cast<int>(threadIdx.x) % 32, asked_for = steps.first;
         const uint8_t *row = tokens + (lane < tile.num_tokens ? row_of(lane) : 0);
         if (weights_first && !waited) {
             typename Ring::Cursor ahead = cursor;
-            first_step = num_steps < Config::num_stages ? num_steps : Config::num_stages;
-            for (int step = 0; step < first_step; step++, ahead.advance()) fill_weights<reduced>(weights, tile.num_tokens, step, ahead);
+            int ring_end = steps.first + Config::num_stages, end = steps.end < ring_end ? steps.end : ring_end;
+            for (; asked_for < end; asked_for++, ahead.advance()) fill_weights<reduced>(weights, tile.num_tokens, asked_for, ahead);
             wait_for_earlier_grids();
             waited = true;
         }
 #pragma unroll 1
-        for (int step = 0; step < num_steps; step++) {
-            if (step >= first_step) {
+        for (int step = steps.first; step < steps.end; step++) {
+            if (step >= asked_for) {
                 ring.wait_drained(cursor);
                 fill_weights<reduced>(weights, tile.num_tokens, step, cursor);
             }
@@ -161,9 +177,14 @@ template <class Config> struct GemmHopperMma {
     template <int reduced, int tiles> __device__ __forceinline__ void multiply_at()
     {
         constexpr int full_stages = reduced / Config::block_k, steps_left = reduced % Config::block_k / 16;
+        const Steps steps = own_steps<reduced>();
 #pragma unroll 1
-        for (int i = 0; i < full_stages; i++) consume_stage<tiles, column_blocks * 4>();
-        if constexpr (steps_left > 0) consume_stage<tiles, steps_left>();
+        for (int left = (steps.end < full_stages ? steps.end : full_stages) - steps.first; left > 0; left--) {
+            consume_stage<tiles, column_blocks * 4>();
+        }
+        if constexpr (steps_left > 0) {
+            if (steps.end > full_stages) consume_stage<tiles, steps_left>();
+        }
     }
 
     template <int tiles, int steps> __device__ __forceinline__ void consume_stage()
@@ -219,6 +240,46 @@ template <class Config> struct GemmHopperMma {
             load_matrix_x2(half, row + lane / 8 % 2 * 16);
             b[0] = half[0], b[1] = half[1];
         }
+    }
+
+    // Where CTAs share a tile, by the consumer warps after multiply: the first of the cluster adds the others' sums to its own, in
+    // the order of their ranks, and has the epilogue; true in that one. The others leave theirs in their own memory, and stay until
+    // they have been read. A cluster has at most one tile: its producer warps, which would run ahead, have exited or will.
+    __device__ __forceinline__ bool add_sums(float *staging)
+    {
+        static_assert(token_tiles * consumer_threads * 16 <= sizeof(Shared::staging), "four sums of each n8 tile a thread");
+        if (split.num_ctas == 1) return true;
+        float4 *own = reinterpret_cast<float4 *>(staging) + threadIdx.x;
+        if (cluster_rank() > 0) {
+#pragma unroll
+            for (int n = 0; n < token_tiles; n++) {
+                own[n * consumer_threads] = make_float4(sums[n][0], sums[n][1], sums[n][2], sums[n][3]);
+            }
+        }
+        cluster_arrive();
+        cluster_wait();
+        if (cluster_rank() == 0) {
+#pragma unroll 1
+            for (int rank = 1; rank < split.num_ctas; rank++) add_sums_at(map_shared(shared_address(own), rank));
+        }
+        cluster_arrive(); // they have been read
+        if (cluster_rank() == 0) return true;
+        cluster_wait();
+        return false;
+    }
+
+    __device__ __forceinline__ void add_sums_at(uint32_t others)
+    {
+#pragma unroll
+        for (int n = 0; n < token_tiles; n++) {
+            float4 other = load_mapped(others + n * consumer_threads * 16);
+            sums[n][0] += other.x, sums[n][1] += other.y, sums[n][2] += other.z, sums[n][3] += other.w;
+        }
+    }
+
+    __device__ __forceinline__ void end_sharing() const
+    {
+        if (split.num_ctas > 1) cluster_wait(); // for what add_sums arrived at
     }
 
     // The sums, for the epilogue: of eight tokens, and of all as GemmPortable::for_each_sum.

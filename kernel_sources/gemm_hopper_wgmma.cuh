@@ -15,7 +15,7 @@ namespace moejit {
 template <class Config> struct GemmHopperWgmma {
     static constexpr int block_rows = Config::block_rows, block_tokens = Config::block_tokens;
     static constexpr int num_stages = Config::num_stages, num_threads = Config::num_threads;
-    static constexpr bool can_fold = false;
+    static constexpr bool can_fold = false, can_split = false;
     static constexpr int row_blocks = block_rows / MJ_BLOCK_ROWS;
     static constexpr int column_blocks = Config::block_k / MJ_BLOCK_COLUMNS; // of a stage
     static constexpr int group_threads = 128, consumer_threads = num_threads - group_threads;

@@ -418,6 +418,7 @@ typedef struct moejit_executor_options {
     int32_t single_stream;                // zero the output on the main stream: no auxiliary stream, no events
     int32_t serial_launches;              // no programmatic dependent launch, which sm_90 and later have
     int32_t separate_route;               // route and zero by launches of their own even where pairs are few
+    int32_t max_tile_ctas; // CTAs that share a tile where tiles are few (sm_90a): 0 the default, 1 none, up to 8
 } moejit_executor_options;
 
 MOEJIT_API void moejit_executor_options_init(moejit_executor_options *options);

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/options.h"
+#include "moe/tile_split.h"
 
 void moejit_executor_options_init(moejit_executor_options *options) {
     if (options == NULL) return;
@@ -32,6 +33,11 @@ static moejit_status create(struct moejit_executor *executor, const moejit_execu
     executor->overlaps_launches = context->arch->capability >= 90 && options.serial_launches == 0;
     executor->routes_apart = options.separate_route != 0;
     executor->auxiliary = options.auxiliary_stream;
+    executor->max_tile_ctas = options.max_tile_ctas;
+    if (options.max_tile_ctas < 0 || options.max_tile_ctas > MJ_SPLIT_LARGEST) {
+        return mj_error_set(&context->error, MOEJIT_STATUS_INVALID_ARGUMENT,
+                            "executor has max_tile_ctas = %d, needs 0 to %d", options.max_tile_ctas, MJ_SPLIT_LARGEST);
+    }
     if (executor->single_stream && executor->auxiliary != NULL) {
         return mj_error_set(&context->error, MOEJIT_STATUS_INVALID_ARGUMENT,
                             "executor has single_stream = %d and an auxiliary_stream; one of them must be zero",

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "moe/nvfp4.h"
+#include "moe/tile_split.h"
 #include "run/executor.h"
 #include "run/forward_check.h"
 
@@ -23,37 +24,64 @@ struct call { // one layer in flight
 // Dynamic shared memory of a tile's kernel. CTAs of an overlapping launch start wherever the kernel before has left
 // room, as many as fit; a few would fill the first multiprocessors, and leave the others without work. So they ask for
 // so much that no more fit one than an even spread puts there.
-static unsigned shared_bytes(const struct call *call, const struct mj_loaded_kernel *kernel, long long blocks) {
+static unsigned shared_bytes(const struct call *call, const struct mj_loaded_kernel *kernel, long long blocks,
+                             int cluster) {
     const struct moejit_context *context = call->plan->context;
-    long long per_sm = (blocks + context->num_sms - 1) / context->num_sms;
+    long long places = blocks + MJ_SPLIT_LOST_PLACES(cluster);
+    long long per_sm = (places + context->num_sms - 1) / context->num_sms;
     if (kernel->shared_bytes == 0 || per_sm >= kernel->module.blocks_per_sm) return (unsigned)kernel->shared_bytes;
     long long one_more_fits = context->sm_shared_bytes / (per_sm + 1) - context->reserved_shared_bytes;
     return (unsigned)(one_more_fits >= kernel->shared_bytes ? one_more_fits + 1 : kernel->shared_bytes);
 }
 
-static CUresult launch(const struct call *call, const struct mj_loaded_kernel *kernel, long long blocks,
-                       CUstream stream, void *args) {
+// In clusters of so many CTAs, where they are more than one.
+static CUresult launch_clusters(const struct call *call, const struct mj_loaded_kernel *kernel, long long blocks,
+                                int cluster, CUstream stream, void *args) {
     void *parameters[] = {args};
-    CUlaunchAttribute attribute = {.id = CU_LAUNCH_ATTRIBUTE_PROGRAMMATIC_STREAM_SERIALIZATION,
-                                   .value = {.programmaticStreamSerializationAllowed = 1}};
+    CUlaunchAttribute attributes[2];
+    unsigned num_attributes = 0;
+    if (call->executor->overlaps_launches && stream == call->stream) {
+        attributes[num_attributes++] = (CUlaunchAttribute){.id = CU_LAUNCH_ATTRIBUTE_PROGRAMMATIC_STREAM_SERIALIZATION,
+                                                           .value = {.programmaticStreamSerializationAllowed = 1}};
+    }
+    if (cluster > 1) {
+        attributes[num_attributes++] = (CUlaunchAttribute){.id = CU_LAUNCH_ATTRIBUTE_CLUSTER_DIMENSION,
+                                                           .value = {.clusterDim = {(unsigned)cluster, 1, 1}}};
+    }
     CUlaunchConfig config = {.gridDimX = (unsigned)blocks,
                              .gridDimY = 1,
                              .gridDimZ = 1,
                              .blockDimX = (unsigned)kernel->num_threads,
                              .blockDimY = 1,
                              .blockDimZ = 1,
-                             .sharedMemBytes = shared_bytes(call, kernel, blocks),
+                             .sharedMemBytes = shared_bytes(call, kernel, blocks, cluster),
                              .hStream = stream,
-                             .attrs = &attribute,
-                             .numAttrs = call->executor->overlaps_launches && stream == call->stream};
+                             .attrs = attributes,
+                             .numAttrs = num_attributes};
     call->executor->launches++;
     return call->driver->cuLaunchKernelEx(&config, kernel->module.function, parameters, NULL);
+}
+
+static CUresult launch(const struct call *call, const struct mj_loaded_kernel *kernel, long long blocks,
+                       CUstream stream, void *args) {
+    return launch_clusters(call, kernel, blocks, 1, stream, args);
 }
 
 // As many CTAs as fit the GPU at once, or fewer where there is less to do.
 static long long resident_blocks(const struct call *call, const struct mj_loaded_kernel *kernel, long long needed) {
     long long resident = (long long)call->plan->context->num_sms * kernel->module.blocks_per_sm;
     return needed < resident ? needed : resident;
+}
+
+static struct mj_split_args split_tiles(const struct call *call, int tile, long long num_tiles, int reduced) {
+    return mj_tile_split(&mj_tiles[tile], &call->plan->problem, num_tiles, reduced, call->executor->max_tile_ctas);
+}
+
+// Of gate_up or down. CTAs that share a tile have no other one.
+static CUresult launch_tiles(const struct call *call, const struct mj_loaded_kernel *kernel, long long num_tiles,
+                             const struct mj_split_args *split, void *args) {
+    long long blocks = split->num_ctas > 1 ? num_tiles * split->num_ctas : resident_blocks(call, kernel, num_tiles);
+    return launch_clusters(call, kernel, blocks, split->num_ctas, call->stream, args);
 }
 
 static CUresult launch_elements(const struct call *call, const struct mj_loaded_kernel *kernel, long long count,
@@ -169,7 +197,8 @@ static CUresult run_gate_up(const struct call *call) {
     int tile = call->decision.value[MJ_CHOICE_GATE_UP_TILE];
     const struct mj_loaded_kernel *kernel = mj_plan_find(call->plan, mj_kernel_gate_up(&mj_tiles[tile]), tile);
     long long tiles = mj_tile_max_count(&mj_tiles[tile], problem, call->args.num_tokens, problem->gate_up_rows);
-    return launch(call, kernel, resident_blocks(call, kernel, tiles), call->stream, &args);
+    args.split = split_tiles(call, tile, tiles, layer->hidden);
+    return launch_tiles(call, kernel, tiles, &args.split, &args);
 }
 
 // The live rows of the output; which are known on the host, unless live_tokens says so on the device.
@@ -242,7 +271,8 @@ static CUresult run_down(const struct call *call) {
         args.num_row_blocks = total - first < chunk ? total - first : chunk;
         int rows = args.num_row_blocks * MJ_BLOCK_ROWS;
         long long tiles = mj_tile_max_count(&mj_tiles[tile], problem, call->args.num_tokens, rows);
-        result = launch(call, kernel, resident_blocks(call, kernel, tiles), call->stream, &args);
+        args.split = split_tiles(call, tile, tiles, layer->intermediate);
+        result = launch_tiles(call, kernel, tiles, &args.split, &args);
         if (result == CUDA_SUCCESS && ordered) result = run_combine(call, &args);
     }
     return result;

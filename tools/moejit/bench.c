@@ -41,6 +41,7 @@ static bool open_context(struct bench *bench) {
     if (moejit_context_create(&options, &bench->context, message, sizeof(message)) != MOEJIT_STATUS_OK)
         return bench_fail("context", message);
     moejit_executor_options_init(&executor);
+    executor.max_tile_ctas = bench->options.max_tile_ctas;
     if (moejit_executor_create(bench->context, &executor, &bench->executor) != MOEJIT_STATUS_OK)
         return bench_fail("executor", moejit_context_error(bench->context));
     return true;

@@ -27,9 +27,10 @@ struct bench_options {
     bool all_families; // that run here; filled in by bench_open
     int tokens[BENCH_MAX_TOKENS];
     int num_tokens;
-    int repeats;    // launches that are timed; 0: as many as take `seconds`
-    double seconds; // of each figure
-    int tile;       // as in moejit_plan_options
+    int repeats;       // launches that are timed; 0: as many as take `seconds`
+    double seconds;    // of each figure
+    int tile;          // as in moejit_plan_options
+    int max_tile_ctas; // as in moejit_executor_options
     moejit_tune tune;
     enum layer_routing routing;
     bool json, check, eager, no_ceilings;

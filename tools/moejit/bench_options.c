@@ -22,6 +22,7 @@ static const char help[] =
     "  --tokens LIST            comma-separated (default 1,16,64,256,1024)\n"
     "  --family F               auto, portable, hopper, fp4, a list, or all that run here\n"
     "  --tile T                 as in run\n"
+    "  --max-tile-ctas N        that share a tile where tiles are few: 0 the default, 1 none, up to 8 (default 0)\n"
     "  --tuned                  decisions from the cache, measured first where it has none\n"
     "  --untuned                decisions by the rule (default)\n"
     "  --routing R              uniform (default) or skewed\n"
@@ -42,6 +43,7 @@ enum {
     OPTION_HOST,
     OPTION_TOKENS,
     OPTION_TILE,
+    OPTION_TILE_CTAS,
     OPTION_TUNED,
     OPTION_UNTUNED,
     OPTION_FAMILY,
@@ -65,6 +67,7 @@ static const struct option long_options[] = {
     {"host", no_argument, NULL, OPTION_HOST},
     {"tokens", required_argument, NULL, OPTION_TOKENS},
     {"tile", required_argument, NULL, OPTION_TILE},
+    {"max-tile-ctas", required_argument, NULL, OPTION_TILE_CTAS},
     {"tuned", no_argument, NULL, OPTION_TUNED},
     {"untuned", no_argument, NULL, OPTION_UNTUNED},
     {"family", required_argument, NULL, OPTION_FAMILY},
@@ -152,6 +155,13 @@ static bool take_tile(struct bench_options *options, const char *name) {
     return options->tile > 0;
 }
 
+static bool take_tile_ctas(struct bench_options *options, const char *text) {
+    long long number = 0;
+    bool good = command_number("bench", "max-tile-ctas", text, 0, 8, &number);
+    options->max_tile_ctas = (int)number;
+    return good;
+}
+
 static bool take_seconds(struct bench_options *options, const char *text) {
     char *end = NULL;
     options->seconds = strtod(text, &end);
@@ -185,6 +195,7 @@ static bool take(struct bench_options *options, int option, char *value) {
     case OPTION_HOST: options->mode = BENCH_HOST; return true;
     case OPTION_TOKENS: return take_list(options, value, take_tokens);
     case OPTION_TILE: return take_tile(options, value);
+    case OPTION_TILE_CTAS: return take_tile_ctas(options, value);
     case OPTION_TUNED: options->tune = MOEJIT_TUNE_MISSING; return true;
     case OPTION_UNTUNED: options->tune = MOEJIT_TUNE_NEVER; return true;
     case OPTION_FAMILY: return take_list(options, value, take_family);

@@ -8,15 +8,17 @@ static const struct variant {
     const char *key, *what;
     bool single_stream, serial_launches, separate_route;
     moejit_output_mode mode;
+    int max_tile_ctas;
 } variants[] = {
-    {"default", "as forward does by itself", false, false, false, MOEJIT_OUTPUT_OVERWRITE},
-    {"none", "none (ASSUME_ZERO)", true, false, true, MOEJIT_OUTPUT_ASSUME_ZERO},
-    {"auxiliary", "auxiliary stream, fork and join", false, false, true, MOEJIT_OUTPUT_OVERWRITE},
-    {"in_stream", "same stream, before route", true, false, true, MOEJIT_OUTPUT_OVERWRITE},
-    {"default_serial", "by itself, serial launches", false, true, false, MOEJIT_OUTPUT_OVERWRITE},
-    {"none_serial", "none, serial launches", true, true, true, MOEJIT_OUTPUT_ASSUME_ZERO},
-    {"auxiliary_serial", "auxiliary stream, serial launches", false, true, true, MOEJIT_OUTPUT_OVERWRITE},
-    {"in_stream_serial", "same stream, serial launches", true, true, true, MOEJIT_OUTPUT_OVERWRITE},
+    {"default", "as forward does by itself", false, false, false, MOEJIT_OUTPUT_OVERWRITE, 0},
+    {"unshared", "by itself, a CTA for each tile", false, false, false, MOEJIT_OUTPUT_OVERWRITE, 1},
+    {"none", "none (ASSUME_ZERO)", true, false, true, MOEJIT_OUTPUT_ASSUME_ZERO, 0},
+    {"auxiliary", "auxiliary stream, fork and join", false, false, true, MOEJIT_OUTPUT_OVERWRITE, 0},
+    {"in_stream", "same stream, before route", true, false, true, MOEJIT_OUTPUT_OVERWRITE, 0},
+    {"default_serial", "by itself, serial launches", false, true, false, MOEJIT_OUTPUT_OVERWRITE, 0},
+    {"none_serial", "none, serial launches", true, true, true, MOEJIT_OUTPUT_ASSUME_ZERO, 0},
+    {"auxiliary_serial", "auxiliary stream, serial launches", false, true, true, MOEJIT_OUTPUT_OVERWRITE, 0},
+    {"in_stream_serial", "same stream, serial launches", true, true, true, MOEJIT_OUTPUT_OVERWRITE, 0},
 };
 #define NUM_VARIANTS ((int)(sizeof(variants) / sizeof(variants[0])))
 
@@ -27,6 +29,7 @@ static moejit_executor *make_executor(struct bench *bench, const struct variant 
     options.single_stream = variant->single_stream;
     options.serial_launches = variant->serial_launches;
     options.separate_route = variant->separate_route;
+    options.max_tile_ctas = variant->max_tile_ctas;
     if (moejit_executor_create(bench->context, &options, &executor) != MOEJIT_STATUS_OK)
         bench_fail("overlap", moejit_context_error(bench->context));
     return executor;

@@ -30,6 +30,7 @@ static const char help[] =
     "  --live-tokens N          only the first N tokens count, told to the GPU\n"
     "  --single-stream          zero the output on the main stream\n"
     "  --graph                  capture forward and launch it as a graph\n"
+    "  --max-tile-ctas N        that share a tile where tiles are few: 0 the default, 1 none, up to 8 (default 0)\n"
     "  --repeat N               run again N times; a deterministic sum must give the same bits (default 1)\n"
     "  --check-rows N           rows checked against the reference (default: all, or 64 of a large layer)\n"
     "  --family F               auto, portable, hopper (sm_90a) or fp4 (sm_120a, sm_121a; NVFP4 activations) (default "
@@ -66,6 +67,7 @@ enum {
     OPTION_LIVE,
     OPTION_SINGLE,
     OPTION_GRAPH,
+    OPTION_TILE_CTAS,
     OPTION_REPEAT,
     OPTION_CHECK,
     OPTION_KERNEL,
@@ -90,6 +92,7 @@ static const struct option long_options[] = {
     {"live-tokens", required_argument, NULL, OPTION_LIVE},
     {"single-stream", no_argument, NULL, OPTION_SINGLE},
     {"graph", no_argument, NULL, OPTION_GRAPH},
+    {"max-tile-ctas", required_argument, NULL, OPTION_TILE_CTAS},
     {"repeat", required_argument, NULL, OPTION_REPEAT},
     {"check-rows", required_argument, NULL, OPTION_CHECK},
     {"family", required_argument, NULL, OPTION_FAMILY},
@@ -162,6 +165,10 @@ static bool take(struct run_options *options, int option, const char *value) {
     case OPTION_LIVE:
         good = command_number("run", "live-tokens", value, 0, 65536, &number);
         options->what.live_tokens = (int)number;
+        break;
+    case OPTION_TILE_CTAS:
+        good = command_number("run", "max-tile-ctas", value, 0, 8, &number);
+        options->what.max_tile_ctas = (int)number;
         break;
     case OPTION_REPEAT:
         good = command_number("run", "repeat", value, 0, 1000, &number);

@@ -22,6 +22,7 @@ struct layer_case {
     int extra_stride; // elements past hidden in each row of x and output, likewise
     int live_tokens;  // LAYER_ALL_LIVE: none is given
     bool single_stream, serial_launches, separate_route, graph;
+    int max_tile_ctas; // as in moejit_executor_options
     size_t partials_cap_bytes;
     int max_checked_rows; // against the reference; 0: all
     // Packs the weights from where they are; NULL: the data's are uploaded whole. False, with a sentence in `why`.

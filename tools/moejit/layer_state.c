@@ -121,6 +121,7 @@ static bool make_objects(struct layer_state *state) {
     executor.single_stream = what->single_stream;
     executor.serial_launches = what->serial_launches;
     executor.separate_route = what->separate_route;
+    executor.max_tile_ctas = what->max_tile_ctas;
     if (moejit_executor_create(state->context, &executor, &state->executor) != MOEJIT_STATUS_OK) {
         return fail_context(state, "executor_create");
     }
