@@ -258,22 +258,38 @@ template <class Config> struct GemmHopperMma {
         }
         cluster_arrive();
         cluster_wait();
-        if (cluster_rank() == 0) {
-#pragma unroll 1
-            for (int rank = 1; rank < split.num_ctas; rank++) add_sums_at(map_shared(shared_address(own), rank));
-        }
+        if (cluster_rank() == 0) read_sums(shared_address(own));
         cluster_arrive(); // they have been read
         if (cluster_rank() == 0) return true;
         cluster_wait();
         return false;
     }
 
-    __device__ __forceinline__ void add_sums_at(uint32_t others)
+    // Three CTAs' at a time, so that they are on their way together.
+    __device__ __forceinline__ void read_sums(uint32_t own)
+    {
+        constexpr int at_once = 3;
+#pragma unroll 1
+        for (int first = 1; first < split.num_ctas; first += at_once) {
+            float4 others[at_once][token_tiles];
+#pragma unroll
+            for (int i = 0; i < at_once; i++) {
+                uint32_t mapped = map_shared(own, first + i < split.num_ctas ? first + i : first);
+#pragma unroll
+                for (int n = 0; n < token_tiles; n++) others[i][n] = load_mapped(mapped + n * consumer_threads * 16);
+            }
+#pragma unroll
+            for (int i = 0; i < at_once; i++) {
+                if (first + i < split.num_ctas) add(others[i]);
+            }
+        }
+    }
+
+    __device__ __forceinline__ void add(const float4 (&others)[token_tiles])
     {
 #pragma unroll
         for (int n = 0; n < token_tiles; n++) {
-            float4 other = load_mapped(others + n * consumer_threads * 16);
-            sums[n][0] += other.x, sums[n][1] += other.y, sums[n][2] += other.z, sums[n][3] += other.w;
+            sums[n][0] += others[n].x, sums[n][1] += others[n].y, sums[n][2] += others[n].z, sums[n][3] += others[n].w;
         }
     }
 
