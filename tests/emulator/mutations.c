@@ -26,9 +26,9 @@
 static const char *const entries[] = {"cuEventRecord",    "cuStreamWaitEvent", "cuLaunchKernel",
                                       "cuLaunchKernelEx", "cuMemsetD8Async",   "cuMemsetD2D8Async"};
 // No line of PTX holds two of them.
-static const char *const patterns[] = {"bar.sync",     "barrier.sync",    "barrier.cta", "mbarrier.",
-                                       "fence.",       "membar.",         "wait_group",  "wait_all",
-                                       "commit_group", "griddepcontrol.", "st.global.v4"};
+static const char *const patterns[] = {"bar.sync",     "barrier.sync",    "barrier.cta",  "mbarrier.",
+                                       "fence.",       "membar.",         "wait_group",   "wait_all",
+                                       "commit_group", "griddepcontrol.", "st.global.v4", "barrier.cluster"};
 #define ZEROING "st.global.v4" // is no call where gate_up zeroes
 #define COUNT(list) (sizeof(list) / sizeof((list)[0]))
 
