@@ -106,6 +106,7 @@ template <class Config> struct GemmHopperMma {
         if (weights_first && !waited) {
             typename Ring::Cursor ahead = cursor;
             int ring_end = steps.first + Config::num_stages, end = steps.end < ring_end ? steps.end : ring_end;
+#pragma unroll 1
             for (; asked_for < end; asked_for++, ahead.advance()) fill_weights<reduced>(weights, tile.num_tokens, asked_for, ahead);
             wait_for_earlier_grids();
             waited = true;
@@ -178,9 +179,11 @@ template <class Config> struct GemmHopperMma {
     {
         constexpr int full_stages = reduced / Config::block_k, steps_left = reduced % Config::block_k / 16;
         const Steps steps = own_steps<reduced>();
+        if constexpr (full_stages > 0) {
 #pragma unroll 1
-        for (int left = (steps.end < full_stages ? steps.end : full_stages) - steps.first; left > 0; left--) {
-            consume_stage<tiles, column_blocks * 4>();
+            for (int left = (steps.end < full_stages ? steps.end : full_stages) - steps.first; left > 0; left--) {
+                consume_stage<tiles, column_blocks * 4>();
+            }
         }
         if constexpr (steps_left > 0) {
             if (steps.end > full_stages) consume_stage<tiles, steps_left>();

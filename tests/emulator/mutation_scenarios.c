@@ -8,24 +8,27 @@
 static const int pairs_of_widths[] = {10, 20, 36, 44, 52, 60, 2, 2, 2, 2, 2, 0};
 
 // One more step than a ring has stages, so that a stage is filled again and the epilogue meets one just read. "folded"
-// has as many pairs that all warps of a CTA route, "long" more than route takes at once. In the "shared" ones three CTAs
-// share a tile.
+// has as many pairs that all warps of a CTA route, "long" more than route takes at once. In "shared" two CTAs share
+// a tile.
 const struct scenario scenarios[] = {
-    {"portable", "64x16x64", MOEJIT_FAMILY_PORTABLE, 448, 448, 24, MOEJIT_SUM_DEFAULT, NULL, false, false, 1, NULL},
-    {"ordered", "64x32x64", MOEJIT_FAMILY_PORTABLE, 384, 384, 24, MOEJIT_SUM_DETERMINISTIC, NULL, false, false, 1,
-     NULL},
-    {"hopper", "hopper_64x16x256", MOEJIT_FAMILY_HOPPER, 448, 352, 24, MOEJIT_SUM_DEFAULT, NULL, false, false, 1, NULL},
+    {"portable", "64x16x64", MOEJIT_FAMILY_PORTABLE, 448, 448, 24, MOEJIT_SUM_DEFAULT, NULL, false, false, 1, NULL,
+     false},
+    {"ordered", "64x32x64", MOEJIT_FAMILY_PORTABLE, 384, 384, 24, MOEJIT_SUM_DETERMINISTIC, NULL, false, false, 1, NULL,
+     false},
+    {"hopper", "hopper_64x16x256", MOEJIT_FAMILY_HOPPER, 448, 352, 24, MOEJIT_SUM_DEFAULT, NULL, false, false, 1, NULL,
+     false},
     {"wgmma", "hopper_256x64x128", MOEJIT_FAMILY_HOPPER, 256, 96, 116, MOEJIT_SUM_DETERMINISTIC, NULL, false, false, 0,
-     pairs_of_widths},
-    {"folded", "hopper_64x8x256", MOEJIT_FAMILY_HOPPER, 64, 32, 70, MOEJIT_SUM_DEFAULT, NULL, true, false, 2, NULL},
-    {"shared_up", "hopper_64x8x256", MOEJIT_FAMILY_HOPPER, 1040, 32, 3, MOEJIT_SUM_DETERMINISTIC,
-     "moejit_gate_up_hopper_64x8x256", true, false, 2, NULL},
-    {"shared", "hopper_64x8x256", MOEJIT_FAMILY_HOPPER, 64, 1040, 3, MOEJIT_SUM_DETERMINISTIC,
-     "moejit_down_hopper_64x8x256", true, false, 2, NULL},
-    {"live", "64x8x64", MOEJIT_FAMILY_PORTABLE, 128, 64, 40, MOEJIT_SUM_DEFAULT, "moejit_zero", false, true, 2, NULL},
+     pairs_of_widths, false},
+    {"folded", "hopper_64x8x256", MOEJIT_FAMILY_HOPPER, 64, 32, 70, MOEJIT_SUM_DEFAULT, NULL, true, false, 2, NULL,
+     false},
+    {"shared", "hopper_64x8x256", MOEJIT_FAMILY_HOPPER, 784, 528, 3, MOEJIT_SUM_DETERMINISTIC, NULL, true, false, 1,
+     NULL, true},
+    {"live", "64x8x64", MOEJIT_FAMILY_PORTABLE, 128, 64, 40, MOEJIT_SUM_DEFAULT, "moejit_zero", false, true, 2, NULL,
+     false},
     {"long", "128x128x64", MOEJIT_FAMILY_PORTABLE, 16, 16, 1100, MOEJIT_SUM_DEFAULT, "moejit_route", false, false, 1,
-     NULL},
-    {"next", "64x16x64", MOEJIT_FAMILY_PORTABLE, 64, 32, 8, MOEJIT_SUM_DEFAULT, "moejit_route", false, false, 0, NULL},
+     NULL, false},
+    {"next", "64x16x64", MOEJIT_FAMILY_PORTABLE, 64, 32, 8, MOEJIT_SUM_DEFAULT, "moejit_route", false, false, 0, NULL,
+     false},
 };
 const size_t num_scenarios = sizeof(scenarios) / sizeof(scenarios[0]);
 

@@ -16,6 +16,7 @@ struct scenario {
     bool in_stream;   // zeroing there, of the rows that are live
     int times; // forwards that follow each other with no copy between them; 0: never one, each has its own output
     const int *pairs; // of each expert; NULL: four experts, a skewed routing
+    bool shared;      // tiles, by CTAs of a cluster
 };
 
 extern const struct scenario scenarios[];

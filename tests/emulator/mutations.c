@@ -29,7 +29,8 @@ static const char *const entries[] = {"cuEventRecord",    "cuStreamWaitEvent", "
 static const char *const patterns[] = {"bar.sync",     "barrier.sync",    "barrier.cta",  "mbarrier.",
                                        "fence.",       "membar.",         "wait_group",   "wait_all",
                                        "commit_group", "griddepcontrol.", "st.global.v4", "barrier.cluster"};
-#define ZEROING "st.global.v4" // is no call where gate_up zeroes
+#define ZEROING "st.global.v4"    // is no call where gate_up zeroes
+#define SHARING "barrier.cluster" // stands in every kernel that can; all else is other scenarios'
 #define COUNT(list) (sizeof(list) / sizeof((list)[0]))
 
 // kernel NULL: the n-th call of entry `what`; else the n-th line that holds `what`.
@@ -139,6 +140,7 @@ static bool list_kernels(const struct scenario *scenario, const moejit_plan *pla
         if (!is_launched(scenario, info.symbol)) continue;
         for (size_t p = 0; p < COUNT(patterns); p++) {
             if (strcmp(patterns[p], ZEROING) == 0 && !scenario->folded) continue;
+            if ((strcmp(patterns[p], SHARING) == 0) != scenario->shared) continue;
             struct mutation mutation = {info.symbol, patterns[p], count_lines(info.ptx, info.symbol, patterns[p])};
             if (mutation.n > 0 && !take(user, scenario, &mutation)) return false;
         }
