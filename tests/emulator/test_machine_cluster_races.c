@@ -71,6 +71,23 @@ static void the_barrier_of_a_cluster_orders(void **state) {
            "st.shared::cluster.u32", "ld.shared.u32 %r20");
 }
 
+// Another block's memory is there until its last thread has exited; threads that have are not waited for.
+static void memory_is_read_before_its_block_exits(void **state) {
+    (void)state;
+    good(KERNEL("@rank1 bra DONE;\n" LOAD_REMOTE));
+    good(KERNEL("setp.gt.u32 %p5, %r1, 31;\n@%p5 ret;\n" MEET LOAD_REMOTE));
+    int found = 0;
+    for (uint64_t seed = 0; seed < 40; seed++) {
+        struct machine machine;
+        if (run(&machine, KERNEL("@rank1 ret;\n" LOAD_REMOTE), seed) != EMU_OUTCOME_OK) {
+            assert_non_null(strstr(machine.finding, "of block 1 of the cluster, which has exited"));
+            found++;
+        }
+        machine_destroy(&machine);
+    }
+    assert_in_range(found, 1, 40);
+}
+
 static void atomic_operations_are_no_race(void **state) {
     (void)state;
     good(KERNEL("red.shared::cluster.add.u32 [%r6], 1;\nred.shared.add.u32 [%r5], 1;\n" MEET LOAD));
@@ -138,8 +155,8 @@ static void an_asynchronous_store_is_awaited(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(the_barrier_of_a_cluster_orders), cmocka_unit_test(atomic_operations_are_no_race),
-        cmocka_unit_test(a_remote_arrival_orders), cmocka_unit_test(a_copy_to_all_blocks_waits_for_all),
-        cmocka_unit_test(an_asynchronous_store_is_awaited)};
+        cmocka_unit_test(the_barrier_of_a_cluster_orders),    cmocka_unit_test(memory_is_read_before_its_block_exits),
+        cmocka_unit_test(atomic_operations_are_no_race),      cmocka_unit_test(a_remote_arrival_orders),
+        cmocka_unit_test(a_copy_to_all_blocks_waits_for_all), cmocka_unit_test(an_asynchronous_store_is_awaited)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
