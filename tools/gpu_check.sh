@@ -87,6 +87,10 @@ part_numerics() {
             check "layers-$family-invariant" 60 tests/kernels/layer_digests.sh $bin/moejit $family batch-invariant
         done
     fi
+    if [ "$tiny" = 0 ] && $bin/moejit doctor | grep -q '^GPU .*sm_90a'; then
+        check layers-shared 60 tests/kernels/layer_digests.sh $bin/moejit hopper deterministic --shared
+        check shared-tiles 120 $bin/test_shared_tiles
+    fi
     check contract 120 $bin/test_forward
     check batch-invariance 60 $bin/test_batch_invariant
     [ "$tiny" = 1 ] || check few-pairs 120 $bin/test_folded

@@ -151,8 +151,8 @@ moejit_status mj_problem_create(struct mj_problem *problem, const moejit_layer *
     problem->gated = layer->activation != MOEJIT_ACTIVATION_RELU2;
     problem->packed_layout = MJ_LAYOUT_FRAGMENTS;
     problem->gate_up_rows = layer->intermediate * (problem->gated ? 2 : 1);
-    // Every tile of a family walks K in the same order, 16 or 64 at a time, and none splits it: so the ordered sum
-    // serves both.
+    // Every tile of a family walks K in the same order, 16 or 64 at a time, and for the batch-invariant sum no CTAs
+    // share one (mj_tile_split): so the ordered sum serves both.
     bool ordered = layer->sum == MOEJIT_SUM_DETERMINISTIC || layer->sum == MOEJIT_SUM_BATCH_INVARIANT;
     problem->sum = ordered ? MJ_SUM_ORDERED : MJ_SUM_ATOMIC;
     return MOEJIT_STATUS_OK;
