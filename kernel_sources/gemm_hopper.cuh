@@ -32,11 +32,7 @@ template <class Config, class Step> struct HopperKernel {
         auto &shared = *reinterpret_cast<Shared *>(memory + Gemm::ring_bytes);
         Gemm gemm;
         gemm.init(memory, shared);
-        TileWalk first_walk;
-        if constexpr (Gemm::can_split) {
-            gemm.split = args.split;
-            if (args.split.num_ctas > 1) first_walk.slot = cluster_idx();
-        }
+        if constexpr (Gemm::can_split) gemm.split = args.split;
         const Step step{args, Gemm::routing(args, shared)};
         int num_experts = args.num_local_experts;
         if constexpr (!Step::weights_first) begin_after_earlier_grids();
@@ -47,7 +43,7 @@ template <class Config, class Step> struct HopperKernel {
         };
         if (Gemm::is_producer()) {
             Gemm::enter_producer();
-            for (TileWalk walk = first_walk; !walk.ends(num_tiles); walk.advance()) {
+            for (TileWalk walk = begin_walk(args); !walk.ends(num_tiles); walk.advance()) {
                 if (walk.tile_idx() < num_tiles) step.fill(gemm, tile_of(walk.tile_idx()));
             }
             if constexpr (Step::weights_first) gemm.finish_fill();
@@ -55,10 +51,20 @@ template <class Config, class Step> struct HopperKernel {
         } else {
             Gemm::enter_consumer();
             step.begin_multiplying();
-            for (TileWalk walk = first_walk; !walk.ends(num_tiles); walk.advance()) {
+            for (TileWalk walk = begin_walk(args); !walk.ends(num_tiles); walk.advance()) {
                 if (walk.tile_idx() < num_tiles) multiply(gemm, shared, tile_of(walk.tile_idx()), step);
             }
         }
+    }
+
+    // CTAs that share a tile have that of their cluster, and no other.
+    template <class Args> __device__ __forceinline__ static TileWalk begin_walk(const Args &args)
+    {
+        TileWalk walk;
+        if constexpr (Gemm::can_split) {
+            if (args.split.num_ctas > 1) walk.slot = cluster_idx();
+        }
+        return walk;
     }
 
     // Counts the tiles; from ids where they are given.
