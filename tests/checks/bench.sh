@@ -27,6 +27,7 @@ expect 2 '--tokens is "0", needs a whole number from 1' "${bench[@]}" --tokens 4
 expect 2 'a list is empty' "${bench[@]}" --tokens ''
 expect 2 '--sum is "fast", needs one of: ' "${bench[@]}" --sum atomic,fast
 expect 2 '--family is "volta", needs one of: auto, portable, hopper, fp4, all' "${bench[@]}" --family volta
+expect 2 '--max-tile-ctas is "9", needs a whole number from 0 to 8' "${bench[@]}" --max-tile-ctas 9
 expect 2 '--seconds is "0", needs a number above 0' "${bench[@]}" --seconds 0
 expect 2 '--model is "gpt-9", which is not one of the list' bench --model mixtral-8x7b,gpt-9
 expect 2 'needs --model, --checkpoint, --config, or all of' bench --hidden 256

@@ -20,6 +20,7 @@ for command in run bench prefill inspect; do
     expect 2 '--activation is "tanh", needs one of: swiglu, ' $command --activation tanh
     expect 2 '--local-experts is "3", needs FIRST:COUNT' $command --local-experts 3
 done
+expect 2 '--max-tile-ctas is "9", needs a whole number from 0 to 8' run "${small[@]}" --max-tile-ctas 9
 for command in prefill inspect; do
     expect 2 'needs --model, .* or all of' $command --hidden 256
     expect 2 '--max-tokens is "0", needs a whole number from 1' $command "${small[@]}" --max-tokens 0
