@@ -20,7 +20,7 @@ typedef unsigned long long uint64_t;
 #endif
 
 // Counted up when an argument struct, the packed layout or the meaning of a Config field changes; part of every unit.
-#define MJ_ABI_VERSION 3
+#define MJ_ABI_VERSION 4
 
 enum mj_activation { MJ_ACTIVATION_SWIGLU, MJ_ACTIVATION_SWIGLU_OAI, MJ_ACTIVATION_GEGLU, MJ_ACTIVATION_RELU2 };
 enum mj_format { MJ_FORMAT_BF16, MJ_FORMAT_NVFP4 };
@@ -145,6 +145,8 @@ struct mj_split_args {
     int32_t num_ctas, steps;
 };
 
+#define MJ_MAX_RING_STAGES 4 // of an mma.sync tile of the Hopper family: deeper rings are slower (docs/benchmarks.md)
+
 struct mj_gate_up_args {
     const void *x;                   // bf16 [T, H], or codes of T rows (fp4 family)
     const uint8_t *x_value_scales;   // with codes
@@ -159,6 +161,7 @@ struct mj_gate_up_args {
     struct mj_fold_args fold;
     struct mj_split_args split;
     struct mj_zero_args zero;    // of the Hopper family alone
+    int32_t ring_stages;         // of mma.sync tiles of the Hopper family; other rings are as deep as Config says
     int64_t x_row_stride;        // in elements; of codes none is taken
     int64_t expert_stride_bytes; // between experts of weights
     int32_t num_local_experts;
@@ -177,6 +180,7 @@ struct mj_down_args {
     const int32_t *expert_offsets, *sorted_pairs;
     struct mj_fold_args fold;
     struct mj_split_args split;
+    int32_t ring_stages;
     void *output;              // atomic: [T, H] of Config::output_dtype, zeroed or to be added to
     float *partials;           // ordered: out f32 [P, partial_columns], row = pair (not sorted order)
     int64_t output_row_stride; // in elements

@@ -29,9 +29,9 @@ template <class Config, class Step> struct HopperKernel {
     template <class Args> __device__ __forceinline__ static void run(const Args &args)
     {
         extern __shared__ __align__(1024) char memory[];
-        auto &shared = *reinterpret_cast<Shared *>(memory + Gemm::ring_bytes);
+        auto &shared = *reinterpret_cast<Shared *>(memory + Gemm::ring_bytes(args.ring_stages));
         Gemm gemm;
-        gemm.init(memory, shared);
+        gemm.init(memory, shared, args.ring_stages);
         if constexpr (Gemm::can_split) gemm.split = args.split;
         const Step step{args, Gemm::routing(args, shared)};
         int num_experts = args.num_local_experts;

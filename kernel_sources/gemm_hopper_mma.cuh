@@ -23,7 +23,6 @@ template <class Config> struct GemmHopperMma {
     static constexpr int token_row_bytes = Config::block_k * 2;
     static constexpr int token_stride = token_row_bytes + 16; // eight rows of one column meet eight bank groups
     static constexpr int stage_bytes = weight_bytes + block_tokens * token_stride;
-    static constexpr int ring_bytes = Config::num_stages * stage_bytes;
     static constexpr int token_tiles = block_tokens / 8;
     static constexpr int chunk_tokens = block_tokens;        // that the epilogue stages at a time
     static constexpr int staging_stride = MJ_BLOCK_ROWS + 4; // floats; + 4 spreads the columns of a store over the banks
@@ -32,7 +31,7 @@ template <class Config> struct GemmHopperMma {
     static_assert(num_threads == consumer_threads + 32, "and one that copies, a lane for each token");
     static_assert(block_tokens % 8 == 0 && block_tokens <= 32, "n8 tiles; no more tokens than lanes");
 
-    using Ring = moejit::Ring<Config::num_stages, 1, consumer_threads / 32>;
+    using Ring = moejit::Ring<MJ_MAX_RING_STAGES, 1, consumer_threads / 32>;
 
     // Dynamic shared memory: the ring, then this, then first_tile[num_experts + 1], then own expert offsets of a byte each.
     struct Shared {
@@ -45,11 +44,15 @@ template <class Config> struct GemmHopperMma {
         int first_tile[1];
     };
 
+    // As many stages as there is memory for where CTAs are few.
+    __device__ __forceinline__ static int ring_bytes(int num_stages) { return num_stages * stage_bytes; }
+
     uint32_t memory; // shared address of the ring
     Ring ring;
     typename Ring::Cursor cursor;
     mj_split_args split;
     bool waited; // by the producer warp: for the kernel before
+    uint32_t token_rows[token_tiles]; // where a lane's row of ldmatrix begins, from the stage's rows on
     float sums[token_tiles][4];
 
     template <class Args> __device__ __forceinline__ static Routing<true> routing(const Args &args, Shared &shared)
@@ -59,19 +62,12 @@ template <class Config> struct GemmHopperMma {
         return {{args.expert_offsets, own_offsets, folded}, {args.sorted_pairs, shared.own_pairs, folded}};
     }
 
-    // By the whole CTA; followed by __syncthreads. Rows of tokens that no tile has are read, though nothing is made of them:
-    // they are zeros, or what an earlier tile left.
-    __device__ __forceinline__ void init(char *ring_memory, Shared &shared)
+    // By the whole CTA; followed by __syncthreads.
+    __device__ __forceinline__ void init(char *ring_memory, Shared &shared, int num_stages)
     {
         memory = shared_address(ring_memory);
-        ring.init(shared.barriers);
+        ring.init(shared.barriers, num_stages);
         waited = false;
-        constexpr int row_chunks = token_stride / 16, stage_chunks = block_tokens * row_chunks;
-        for (int i = static_cast<int>(threadIdx.x); i < Config::num_stages * stage_chunks; i += num_threads) {
-            int offset = i / stage_chunks * stage_bytes + weight_bytes + i % stage_chunks * 16;
-            *reinterpret_cast<uint4 *>(ring_memory + offset) = make_uint4(0, 0, 0, 0);
-        }
-        fence_proxy_async(); // bulk copies write there next
     }
 
     __device__ __forceinline__ static bool is_producer() { return threadIdx.x >= consumer_threads; }
@@ -105,9 +101,9 @@ template <class Config> struct GemmHopperMma {
         const uint8_t *row = tokens + (lane < tile.num_tokens ? row_of(lane) : 0);
         if (weights_first && !waited) {
             typename Ring::Cursor ahead = cursor;
-            int ring_end = steps.first + Config::num_stages, end = steps.end < ring_end ? steps.end : ring_end;
+            int ring_end = steps.first + ring.num_stages, end = steps.end < ring_end ? steps.end : ring_end;
 #pragma unroll 1
-            for (; asked_for < end; asked_for++, ahead.advance()) fill_weights<reduced>(weights, tile.num_tokens, asked_for, ahead);
+            for (; asked_for < end; asked_for++, ring.advance(ahead)) fill_weights<reduced>(weights, tile.num_tokens, asked_for, ahead);
             wait_for_earlier_grids();
             waited = true;
         }
@@ -122,7 +118,7 @@ template <class Config> struct GemmHopperMma {
                 copy_bulk(memory + cursor.stage * stage_bytes + weight_bytes + lane * token_stride, row + step * token_row_bytes,
                           row_bytes<reduced>(step), ring.filled_barrier(cursor));
             }
-            cursor.advance();
+            ring.advance(cursor);
         }
     }
 
@@ -157,6 +153,8 @@ template <class Config> struct GemmHopperMma {
 #pragma unroll
         for (int n = 0; n < token_tiles; n++) {
             for (int i = 0; i < 4; i++) sums[n][i] = 0.0f;
+            int lane = threadIdx.x % 32, token = n * 8 + lane % 8;
+            token_rows[n] = (token < num_tokens ? token : num_tokens - 1) * token_stride + lane / 8 * 16;
         }
         choose_width<reduced, 1>(num_tokens);
     }
@@ -202,7 +200,7 @@ template <class Config> struct GemmHopperMma {
             if (first + 2 < steps) multiply_pair<tiles>(codes[2], codes[3], scales[1], stage, first + 2, first + 3 < steps);
         }
         ring.release(cursor);
-        cursor.advance();
+        ring.advance(cursor);
     }
 
     // What this lane multiplies of a packed block: a warp has an m16 tile.
@@ -231,16 +229,16 @@ template <class Config> struct GemmHopperMma {
         }
     }
 
-    // B registers of eight tokens: two for each of the two steps.
-    __device__ __forceinline__ static void load_tokens(uint32_t (&b)[4], uint32_t tokens, int n, int step, bool both)
+    // B registers of eight tokens: two for each of the two steps. In place of a row that no token has, the last one's: nothing is
+    // made of its products.
+    __device__ __forceinline__ void load_tokens(uint32_t (&b)[4], uint32_t tokens, int n, int step, bool both)
     {
-        int lane = threadIdx.x % 32;
-        uint32_t row = tokens + (n * 8 + lane % 8) * token_stride + step * 32;
+        uint32_t row = tokens + token_rows[n] + step * 32;
         if (both) {
-            load_matrix_x4(b, row + lane / 8 * 16);
+            load_matrix_x4(b, row);
         } else {
             uint32_t half[2];
-            load_matrix_x2(half, row + lane / 8 % 2 * 16);
+            load_matrix_x2(half, row);
             b[0] = half[0], b[1] = half[1];
         }
     }

@@ -29,7 +29,6 @@ template <class Config> struct GemmHopperWgmma {
     static constexpr int token_bytes = column_blocks * token_block_bytes; // of a stage
     static constexpr int weight_bytes = row_blocks * column_blocks * MJ_BLOCK_BYTES;
     static constexpr int stage_bytes = (token_bytes + weight_bytes + 1023) / 1024 * 1024; // wgmma's swizzle wants 1024
-    static constexpr int ring_bytes = num_stages * stage_bytes;
     static constexpr int chunk_tokens = block_tokens < 32 ? block_tokens : 32; // that the epilogue stages at a time
     static constexpr int staging_stride = MJ_BLOCK_ROWS + 4; // floats; + 4 spreads the columns of a store over the banks
     // A warpgroup of copying warps hands registers that it does not need to those that multiply.
@@ -57,6 +56,8 @@ template <class Config> struct GemmHopperWgmma {
         int first_tile[1];
     };
 
+    __device__ __forceinline__ static int ring_bytes(int) { return num_stages * stage_bytes; }
+
     uint32_t memory; // shared address of the ring
     Ring ring;
     typename Ring::Cursor cursor;
@@ -68,10 +69,10 @@ template <class Config> struct GemmHopperWgmma {
     }
 
     // By the whole CTA; followed by __syncthreads.
-    __device__ __forceinline__ void init(char *ring_memory, Shared &shared)
+    __device__ __forceinline__ void init(char *ring_memory, Shared &shared, int)
     {
         memory = shared_address(ring_memory);
-        ring.init(shared.barriers);
+        ring.init(shared.barriers, num_stages);
     }
 
     __device__ __forceinline__ static bool is_producer() { return threadIdx.x >= consumer_threads; }
@@ -132,7 +133,7 @@ template <class Config> struct GemmHopperWgmma {
                 uint32_t destination = memory + cursor.stage * stage_bytes + token_bytes + lane * column_blocks * MJ_BLOCK_BYTES;
                 copy_bulk(destination, source + static_cast<int64_t>(block) * MJ_BLOCK_BYTES, bytes, barrier);
             }
-            cursor.advance();
+            ring.advance(cursor);
         }
     }
 
@@ -164,7 +165,7 @@ template <class Config> struct GemmHopperWgmma {
             }
             copy_async_arrive(ring.filled_barrier(cursor));
             columns += column_blocks * token_row_bytes;
-            cursor.advance();
+            ring.advance(cursor);
         }
     }
 
@@ -222,7 +223,7 @@ template <class Config> struct GemmHopperWgmma {
         for (int step = 0; step < (reduced + Config::block_k - 1) / Config::block_k; step++) {
             ring.wait_filled(cursor);
             ring.release(cursor);
-            cursor.advance();
+            ring.advance(cursor);
         }
     }
 
@@ -263,7 +264,7 @@ template <class Config> struct GemmHopperWgmma {
         wgmma_wait<0>();
         pin_sums<width>();
         ring.release(cursor);
-        cursor.advance();
+        ring.advance(cursor);
     }
 
     // What is done to the sums before is not moved behind.

@@ -6,37 +6,40 @@
 namespace moejit {
 
 // A position in the ring, and the parity of the barriers there.
-template <int num_stages> struct RingCursor {
+struct RingCursor {
     int stage = 0;
     uint32_t parity = 0;
-
-    __device__ __forceinline__ void advance()
-    {
-        if (++stage == num_stages) stage = 0, parity ^= 1;
-    }
 };
 
 // Two barriers a stage: `filled` completes when its bytes are there, `drained` when nobody reads them any more.
-template <int num_stages, int fill_arrivals, int drain_arrivals> struct Ring {
+template <int max_stages, int fill_arrivals, int drain_arrivals> struct Ring {
     struct Barriers {
-        uint64_t filled[num_stages], drained[num_stages];
+        uint64_t filled[max_stages], drained[max_stages];
     };
-    using Cursor = RingCursor<num_stages>;
+    using Cursor = RingCursor;
 
     uint32_t filled, drained; // shared addresses
+    int num_stages;
 
     // By every thread; followed by a barrier of the CTA.
-    __device__ __forceinline__ void init(Barriers &barriers)
+    __device__ __forceinline__ void init(Barriers &barriers, int stages)
     {
+        num_stages = stages;
         filled = shared_address(barriers.filled);
         drained = shared_address(barriers.drained);
         if (threadIdx.x == 0) {
+#pragma unroll 1
             for (int stage = 0; stage < num_stages; stage++) {
                 mbarrier_init(filled + stage * 8, fill_arrivals);
                 mbarrier_init(drained + stage * 8, drain_arrivals);
             }
             mbarrier_init_fence();
         }
+    }
+
+    __device__ __forceinline__ void advance(Cursor &at) const
+    {
+        if (++at.stage == num_stages) at.stage = 0, at.parity ^= 1;
     }
 
     __device__ __forceinline__ uint32_t filled_barrier(const Cursor &at) const { return filled + at.stage * 8; }

@@ -1,5 +1,6 @@
 #include "moe/tile.h"
 
+#include <math.h>
 #include <string.h>
 
 // Portable: rings of about 20 to 90 KB, two or more CTAs a multiprocessor from sm_80 on for the narrow ones. Hopper: up
@@ -11,8 +12,8 @@ const struct mj_tile mj_tiles[MJ_NUM_TILES] = {
     {"64x32x64", MOEJIT_FAMILY_PORTABLE, 64, 32, 64, 5, 128, 1},
     {"128x64x64", MOEJIT_FAMILY_PORTABLE, 128, 64, 64, 4, 256, 1},
     {"128x128x64", MOEJIT_FAMILY_PORTABLE, 128, 128, 64, 4, 256, 1},
-    {"hopper_64x8x256", MOEJIT_FAMILY_HOPPER, 64, 8, 256, 3, 160, 5},
-    {"hopper_64x16x256", MOEJIT_FAMILY_HOPPER, 64, 16, 256, 3, 160, 4},
+    {"hopper_64x8x256", MOEJIT_FAMILY_HOPPER, 64, 8, 256, 3, 160, 7},
+    {"hopper_64x16x256", MOEJIT_FAMILY_HOPPER, 64, 16, 256, 3, 160, 5},
     {"hopper_256x64x128", MOEJIT_FAMILY_HOPPER, 256, 64, 128, 5, 640, 1},
     {"hopper_256x96x64", MOEJIT_FAMILY_HOPPER, 256, 96, 64, 8, 640, 1},
     {"hopper_256x160x64", MOEJIT_FAMILY_HOPPER, 256, 160, 64, 7, 384, 1},
@@ -106,10 +107,13 @@ static int portable_shared_bytes(const struct mj_tile *tile) {
 #define HOPPER_GROUP_BYTES(staged, tokens) ((staged) * (MJ_BLOCK_ROWS + 4) * 4 + 16 + (tokens)*8)
 #define HOPPER_BARRIER_BYTES 16 // of a stage
 
-static int hopper_mma_shared_bytes(const struct mj_tile *tile) {
+int mj_tile_stage_bytes(const struct mj_tile *tile) {
     int weights = tile->block_k / MJ_BLOCK_COLUMNS * MJ_BLOCK_BYTES;
-    int stage = weights + tile->block_tokens * (tile->block_k * 2 + 16);
-    return tile->num_stages * (stage + HOPPER_BARRIER_BYTES) +
+    return weights + tile->block_tokens * (tile->block_k * 2 + 16);
+}
+
+static int hopper_mma_shared_bytes(const struct mj_tile *tile) {
+    return tile->num_stages * mj_tile_stage_bytes(tile) + MJ_MAX_RING_STAGES * HOPPER_BARRIER_BYTES +
            HOPPER_GROUP_BYTES(tile->block_tokens, tile->block_tokens) + MJ_FOLDED_PAIRS;
 }
 
@@ -153,6 +157,15 @@ long long mj_tile_max_count(const struct mj_tile *tile, const struct mj_problem 
     long long busy = pairs < experts ? pairs : experts; // each has a pair at least, which begins a tile
     long long row_tiles = mj_ceil_div(num_rows, tile->block_rows);
     return (busy + (pairs - busy) / tile->block_tokens) * row_tiles;
+}
+
+double mj_tile_expected_count(const struct mj_tile *tile, const struct mj_problem *problem, int num_tokens,
+                              int num_rows) {
+    const moejit_layer *layer = &problem->layer;
+    double missed = pow(1.0 - (double)layer->top_k / layer->num_experts, num_tokens);
+    double busy = layer->num_local_experts * (1.0 - missed);
+    double pairs = (double)num_tokens * layer->top_k * layer->num_local_experts / layer->num_experts;
+    return fmax(busy, pairs / tile->block_tokens) * mj_ceil_div(num_rows, tile->block_rows);
 }
 
 long long mj_tile_blocks_for(long long count, int num_threads) {

@@ -40,8 +40,16 @@ bool mj_tile_uses_mma(const struct mj_tile *tile);
 // Dynamic shared memory of gate_up and down kernels, in bytes: what gemm_<family>.cuh lays out.
 int mj_tile_shared_bytes(const struct mj_tile *tile, int num_local_experts);
 
+// Of a Hopper tile that multiplies by mma.sync: one stage of its ring, of which it has num_stages or more.
+int mj_tile_stage_bytes(const struct mj_tile *tile);
+
 // At least as many tiles as any routing of T tokens can make; the grid is never larger.
 long long mj_tile_max_count(const struct mj_tile *tile, const struct mj_problem *problem, int num_tokens, int num_rows);
+
+// About as many as a uniform routing of T tokens makes: one for each expert that is hit, while tiles have room for what
+// such an expert has.
+double mj_tile_expected_count(const struct mj_tile *tile, const struct mj_problem *problem, int num_tokens,
+                              int num_rows);
 
 // Thread blocks for an element-wise kernel of `count` items, `num_threads` a block.
 long long mj_tile_blocks_for(long long count, int num_threads);

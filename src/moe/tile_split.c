@@ -18,7 +18,8 @@ struct mj_split_args mj_tile_split(const struct mj_tile *tile, const struct mj_p
     struct mj_split_args split = {1, num_steps};
     if (!mj_tile_uses_mma(tile) || problem->layer.sum == MOEJIT_SUM_BATCH_INVARIANT) return split;
     long long resident = resident_ctas(tile, problem);
-    for (int ctas = max_ctas > 0 ? max_ctas : MJ_SPLIT_DEFAULT; ctas > 1; ctas--) {
+    if (max_ctas == 0) max_ctas = num_tiles <= mj_machine_find("sm_90a")->num_sms ? MJ_SPLIT_DEFAULT : 1;
+    for (int ctas = max_ctas; ctas > 1; ctas--) {
         int steps = mj_ceil_div(num_steps, ctas);
         bool all_have_some = (ctas - 1) * steps < num_steps;
         if (steps < LEAST_STEPS || !all_have_some) continue;

@@ -4,9 +4,9 @@
 #include <string.h>
 
 #include "moe/nvfp4.h"
-#include "moe/tile_split.h"
 #include "run/executor.h"
 #include "run/forward_check.h"
+#include "run/tile_launch.h"
 
 struct call { // one layer in flight
     const struct moejit_plan *plan;
@@ -21,22 +21,9 @@ struct call { // one layer in flight
     CUstream stream;
 };
 
-// Dynamic shared memory of a tile's kernel. CTAs of an overlapping launch start wherever the kernel before has left
-// room, as many as fit; a few would fill the first multiprocessors, and leave the others without work. So they ask for
-// so much that no more fit one than an even spread puts there.
-static unsigned shared_bytes(const struct call *call, const struct mj_loaded_kernel *kernel, long long blocks,
-                             int cluster) {
-    const struct moejit_context *context = call->plan->context;
-    long long places = blocks + MJ_SPLIT_LOST_PLACES(cluster);
-    long long per_sm = (places + context->num_sms - 1) / context->num_sms;
-    if (kernel->shared_bytes == 0 || per_sm >= kernel->module.blocks_per_sm) return (unsigned)kernel->shared_bytes;
-    long long one_more_fits = context->sm_shared_bytes / (per_sm + 1) - context->reserved_shared_bytes;
-    return (unsigned)(one_more_fits >= kernel->shared_bytes ? one_more_fits + 1 : kernel->shared_bytes);
-}
-
 // In clusters of so many CTAs, where they are more than one.
 static CUresult launch_clusters(const struct call *call, const struct mj_loaded_kernel *kernel, long long blocks,
-                                int cluster, CUstream stream, void *args) {
+                                int shared_bytes, int cluster, CUstream stream, void *args) {
     void *parameters[] = {args};
     CUlaunchAttribute attributes[2];
     unsigned num_attributes = 0;
@@ -54,7 +41,7 @@ static CUresult launch_clusters(const struct call *call, const struct mj_loaded_
                              .blockDimX = (unsigned)kernel->num_threads,
                              .blockDimY = 1,
                              .blockDimZ = 1,
-                             .sharedMemBytes = shared_bytes(call, kernel, blocks, cluster),
+                             .sharedMemBytes = (unsigned)shared_bytes,
                              .hStream = stream,
                              .attrs = attributes,
                              .numAttrs = num_attributes};
@@ -64,7 +51,7 @@ static CUresult launch_clusters(const struct call *call, const struct mj_loaded_
 
 static CUresult launch(const struct call *call, const struct mj_loaded_kernel *kernel, long long blocks,
                        CUstream stream, void *args) {
-    return launch_clusters(call, kernel, blocks, 1, stream, args);
+    return launch_clusters(call, kernel, blocks, 0, 1, stream, args);
 }
 
 // As many CTAs as fit the GPU at once, or fewer where there is less to do.
@@ -73,15 +60,23 @@ static long long resident_blocks(const struct call *call, const struct mj_loaded
     return needed < resident ? needed : resident;
 }
 
-static struct mj_split_args split_tiles(const struct call *call, int tile, long long num_tiles, int reduced) {
-    return mj_tile_split(&mj_tiles[tile], &call->plan->problem, num_tiles, reduced, call->executor->max_tile_ctas);
+static bool folds(const struct call *call) {
+    return !call->executor->routes_apart &&
+           mj_decision_can_fold(&call->plan->problem, &call->decision, call->args.num_tokens);
 }
 
-// Of gate_up or down. CTAs that share a tile have no other one.
-static CUresult launch_tiles(const struct call *call, const struct mj_loaded_kernel *kernel, long long num_tiles,
-                             const struct mj_split_args *split, void *args) {
-    long long blocks = split->num_ctas > 1 ? num_tiles * split->num_ctas : resident_blocks(call, kernel, num_tiles);
-    return launch_clusters(call, kernel, blocks, split->num_ctas, call->stream, args);
+// Of gate_up or down, on some of its rows.
+static struct mj_tile_launch plan_tiles(const struct call *call, const struct mj_loaded_kernel *kernel, int rows,
+                                        int reduced) {
+    struct mj_layer_tiles layer = {call->plan, &call->decision, call->args.num_tokens, call->executor->max_tile_ctas,
+                                   folds(call)};
+    return mj_tile_launch_plan(&layer, kernel, rows, reduced);
+}
+
+static CUresult launch_tiles(const struct call *call, const struct mj_loaded_kernel *kernel,
+                             const struct mj_tile_launch *launch, void *args) {
+    return launch_clusters(call, kernel, launch->num_ctas, launch->shared_bytes, launch->split.num_ctas, call->stream,
+                           args);
 }
 
 static CUresult launch_elements(const struct call *call, const struct mj_loaded_kernel *kernel, long long count,
@@ -196,9 +191,10 @@ static CUresult run_gate_up(const struct call *call) {
     }
     int tile = call->decision.value[MJ_CHOICE_GATE_UP_TILE];
     const struct mj_loaded_kernel *kernel = mj_plan_find(call->plan, mj_kernel_gate_up(&mj_tiles[tile]), tile);
-    long long tiles = mj_tile_max_count(&mj_tiles[tile], problem, call->args.num_tokens, problem->gate_up_rows);
-    args.split = split_tiles(call, tile, tiles, layer->hidden);
-    return launch_tiles(call, kernel, tiles, &args.split, &args);
+    struct mj_tile_launch launch = plan_tiles(call, kernel, problem->gate_up_rows, layer->hidden);
+    args.split = launch.split;
+    args.ring_stages = launch.ring_stages;
+    return launch_tiles(call, kernel, &launch, &args);
 }
 
 // The live rows of the output; which are known on the host, unless live_tokens says so on the device.
@@ -270,17 +266,13 @@ static CUresult run_down(const struct call *call) {
         args.first_row_block = first;
         args.num_row_blocks = total - first < chunk ? total - first : chunk;
         int rows = args.num_row_blocks * MJ_BLOCK_ROWS;
-        long long tiles = mj_tile_max_count(&mj_tiles[tile], problem, call->args.num_tokens, rows);
-        args.split = split_tiles(call, tile, tiles, layer->intermediate);
-        result = launch_tiles(call, kernel, tiles, &args.split, &args);
+        struct mj_tile_launch launch = plan_tiles(call, kernel, rows, layer->intermediate);
+        args.split = launch.split;
+        args.ring_stages = launch.ring_stages;
+        result = launch_tiles(call, kernel, &launch, &args);
         if (result == CUDA_SUCCESS && ordered) result = run_combine(call, &args);
     }
     return result;
-}
-
-static bool folds(const struct call *call) {
-    return !call->executor->routes_apart &&
-           mj_decision_can_fold(&call->plan->problem, &call->decision, call->args.num_tokens);
 }
 
 // Few rows are zeroed by gate_up, where it can (the Hopper family): an event between it and down costs more (Qwen3-30B

@@ -20,7 +20,7 @@ static struct mj_problem make_problem(void) {
     return problem;
 }
 
-static const char golden[] = "// moejit down_portable for sm_90a, ABI 3 (generated)\n"
+static const char golden[] = "// moejit down_portable for sm_90a, ABI 4 (generated)\n"
                              "#include \"down_portable.cuh\"\n\n"
                              "struct Config {\n"
                              "    static constexpr int hidden = 7168;\n"

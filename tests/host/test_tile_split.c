@@ -44,10 +44,10 @@ static void every_cta_has_stages(void **state) {
     static const struct {
         int reduced, max_ctas, num_ctas, steps;
     } cases[] = {
-        {16, 0, 1, 1},   {256, 0, 1, 1},  {512, 0, 1, 2},  {528, 0, 2, 2},  {784, 0, 2, 2},    {1024, 0, 2, 2},
-        {1040, 0, 3, 2}, {1536, 0, 3, 2}, {1552, 0, 4, 2}, {2048, 0, 4, 2}, {2064, 0, 3, 3},   {8192, 0, 4, 8},
+        {16, 4, 1, 1},   {256, 4, 1, 1},  {512, 4, 1, 2},  {528, 4, 2, 2},  {784, 4, 2, 2},    {1024, 4, 2, 2},
+        {1040, 4, 3, 2}, {1536, 4, 3, 2}, {1552, 4, 4, 2}, {2048, 4, 4, 2}, {2064, 4, 3, 3},   {8192, 4, 4, 8},
         {2048, 1, 1, 8}, {2048, 2, 2, 4}, {2048, 3, 3, 3}, {2048, 4, 4, 2}, {2048, 8, 4, 2},   {4096, 8, 8, 2},
-        {4096, 7, 6, 3}, {4096, 5, 4, 4}, {8192, 7, 7, 5}, {8192, 8, 8, 4}, {14336, 0, 4, 14},
+        {4096, 7, 6, 3}, {4096, 5, 4, 4}, {8192, 7, 7, 5}, {8192, 8, 8, 4}, {14336, 4, 4, 14},
     };
     (void)state;
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
@@ -75,9 +75,16 @@ static void all_clusters_fit_at_once(void **state) {
                  {194, 3, 2}, {195, 3, 1}, {214, 3, 1}, {215, 2, 1}, {326, 2, 1}, {327, 1, 1}, {1 << 30, 1, 1}};
     (void)state;
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
-        assert_int_equal(split_of("hopper_64x8x256", cases[i].num_tiles, 3072, 0).num_ctas, cases[i].narrow);
-        assert_int_equal(split_of("hopper_64x16x256", cases[i].num_tiles, 3072, 0).num_ctas, cases[i].wide);
+        assert_int_equal(split_of("hopper_64x8x256", cases[i].num_tiles, 3072, 4).num_ctas, cases[i].narrow);
+        assert_int_equal(split_of("hopper_64x16x256", cases[i].num_tiles, 3072, 4).num_ctas, cases[i].wide);
     }
+}
+
+static void two_where_multiprocessors_would_have_none(void **state) {
+    (void)state;
+    assert_split(split_of("hopper_64x8x256", 132, 2048, 0), 2, 4);
+    assert_split(split_of("hopper_64x8x256", 133, 2048, 0), 1, 8);
+    assert_split(split_of("hopper_64x8x256", 133, 2048, 2), 2, 4);
 }
 
 static void other_tiles_and_sums_keep_a_cta(void **state) {
@@ -92,7 +99,7 @@ static void other_tiles_and_sums_keep_a_cta(void **state) {
     for (int i = 0; i < 4; i++) {
         struct mj_problem problem = make_problem(2048, 2048, 64, sums[i]);
         struct mj_split_args split = mj_tile_split(find_tile("hopper_64x8x256"), &problem, 8, 2048, 0);
-        assert_int_equal(split.num_ctas, sums[i] == MOEJIT_SUM_BATCH_INVARIANT ? 1 : 4);
+        assert_int_equal(split.num_ctas, sums[i] == MOEJIT_SUM_BATCH_INVARIANT ? 1 : MJ_SPLIT_DEFAULT);
     }
 }
 
@@ -112,11 +119,11 @@ static void assert_model(const char *model, int num_tokens, int gate_up, int dow
 
 static void layers_of_models(void **state) {
     (void)state;
-    assert_model("qwen3-30b-a3b", 1, 3, 2);
-    assert_model("qwen3-30b-a3b", 2, 1, 1);
-    assert_model("gpt-oss-120b", 1, 1, 3);
-    assert_model("llama4-scout", 1, 2, 4);
-    assert_model("mixtral-8x7b", 1, 1, 4);
+    assert_model("qwen3-30b-a3b", 1, 1, 1);
+    assert_model("gpt-oss-120b", 1, 1, 1);
+    assert_model("llama4-scout", 1, 1, 2); // 80 tiles
+    assert_model("llama4-scout", 2, 1, 1);
+    assert_model("mixtral-8x7b", 1, 1, 2); // 128
     assert_model("deepseek-r1", 1, 1, 1);
 }
 
@@ -136,6 +143,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_cta_has_stages),
         cmocka_unit_test(all_clusters_fit_at_once),
+        cmocka_unit_test(two_where_multiprocessors_would_have_none),
         cmocka_unit_test(other_tiles_and_sums_keep_a_cta),
         cmocka_unit_test(layers_of_models),
         cmocka_unit_test(tiles_are_counted_at_most),

@@ -17,7 +17,7 @@ if [ "${1:-}" = --shared ]; then
     shift
     golden="${golden%layer_*}shared_digests_sm_90a.txt"
     tokens=2
-    tile_ctas=0
+    tile_ctas=4
 fi
 record=${1:-}
 num=0
@@ -40,7 +40,7 @@ layer() {
     done
 }
 
-if [ $tile_ctas = 0 ]; then # seven stages in four CTAs, five in three, four and three in two
+if [ $tile_ctas = 4 ]; then # seven stages in four CTAs, five in three, four and three in two
     layer deepseek-r1 1552 128 8 4
     layer qwen3-30b-a3b 1040 96 8 8
     layer gpt-oss-120b 784 1040 6 4

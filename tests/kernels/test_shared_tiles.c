@@ -80,6 +80,7 @@ static struct layer_case make_case(int hidden, int intermediate, int num_tokens,
     layer_case_init(&what);
     what.family = MOEJIT_FAMILY_HOPPER;
     what.tile = 0;
+    what.max_tile_ctas = 4;
     what.seed = (uint64_t)(hidden + intermediate + num_tokens);
     what.extra_rows = 3;
     what.extra_stride = 16;
@@ -119,9 +120,9 @@ static struct layer_result run_sharing(const struct layer_case *what, unsigned g
 static const struct {
     int hidden, intermediate, max_ctas;
     unsigned gate_up, down;
-} sizes[] = {{1552, 80, 0, 4, 1},  {1552, 80, 3, 3, 1},  {1552, 80, 2, 2, 1},  {1552, 80, 1, 1, 1},
-             {144, 1552, 0, 1, 4}, {144, 1552, 3, 1, 3}, {144, 1552, 8, 1, 4}, {1040, 784, 0, 3, 2},
-             {784, 1040, 0, 2, 3}, {784, 1040, 2, 2, 2}, {784, 1040, 1, 1, 1}, {2048, 64, 0, 4, 1}};
+} sizes[] = {{1552, 80, 4, 4, 1},  {1552, 80, 3, 3, 1},  {1552, 80, 2, 2, 1},  {1552, 80, 1, 1, 1},
+             {144, 1552, 4, 1, 4}, {144, 1552, 3, 1, 3}, {144, 1552, 8, 1, 4}, {1040, 784, 4, 3, 2},
+             {784, 1040, 4, 2, 3}, {784, 1040, 2, 2, 2}, {784, 1040, 1, 1, 1}, {2048, 64, 4, 4, 1}};
 
 static void any_size_and_number_of_ctas(void **state) {
     (void)state;
@@ -296,6 +297,19 @@ static void the_grid_has_a_cluster_for_each_tile(void **state) {
     assert_int_equal(launches[1].grid, 2 * 25);
 }
 
+// Where nobody says how many: two, if tiles are no more than the 132 multiprocessors of an H100.
+static void two_share_where_multiprocessors_would_have_none(void **state) {
+    (void)state;
+    needs_hopper();
+    struct layer_case what = make_case(1552, 1040, 1, MOEJIT_SUM_ATOMIC);
+    what.max_tile_ctas = 0;
+    run_sharing(&what, 2, 2);       // 2 * 33 and 2 * 25 tiles
+    what.layer.intermediate = 2112; // 2 * 66
+    run_sharing(&what, 2, 2);
+    what.layer.intermediate = 2128; // 2 * 67
+    run_sharing(&what, 1, 2);
+}
+
 static void numbers_of_ctas_beyond_a_cluster_are_refused(void **state) {
     (void)state;
     moejit_executor_options options;
@@ -318,6 +332,7 @@ int main(void) {
         cmocka_unit_test(a_batch_invariant_sum_shares_no_tile),
         cmocka_unit_test(other_tiles_are_not_shared),
         cmocka_unit_test(the_grid_has_a_cluster_for_each_tile),
+        cmocka_unit_test(two_share_where_multiprocessors_would_have_none),
         cmocka_unit_test(numbers_of_ctas_beyond_a_cluster_are_refused),
     };
     return cmocka_run_group_tests(tests, open_all, close_all);
