@@ -37,10 +37,9 @@ int mj_tile_ctas_in_waves(const struct mj_tile_demand *demands, int num_demands,
 }
 
 static int ring_stages(const struct mj_tile_demand *demand, const struct mj_tile_room *room, int ctas) {
-    if (!mj_tile_uses_mma(demand->tile)) return demand->tile->num_stages;
-    int stages = demand->least_stages, most = demand->steps < MJ_MAX_RING_STAGES ? demand->steps : MJ_MAX_RING_STAGES;
-    while (stages < most && bytes_with(demand, stages + 1) + room->reserved_bytes <= room->shared_bytes / ctas)
-        stages++;
+    int stages = demand->least_stages, most = demand->most_stages, share = room->shared_bytes / ctas;
+    if (demand->steps < most) most = demand->steps;
+    while (stages < most && bytes_with(demand, stages + 1) + room->reserved_bytes <= share) stages++;
     return stages;
 }
 

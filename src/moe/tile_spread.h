@@ -8,12 +8,11 @@
 struct mj_tile_demand {
     const struct mj_tile *tile;
     int num_local_experts;
-    int least_stages;   // of a ring; only those of the Hopper family's mma.sync tiles may be shallower than
-                        // tile->num_stages
-    long long num_ctas; // at most, with one tile each or a part of one
-    long long lost;     // places for CTAs that are too few, here and there, for a cluster
-    double tiles;       // that are expected
-    int steps;          // stages that a CTA multiplies of a tile
+    int least_stages, most_stages; // of a ring: the tile's own, or of the Hopper family's mma.sync tiles others
+    long long num_ctas;            // at most, with one tile each or a part of one
+    long long lost;                // places for CTAs that are too few, here and there, for a cluster
+    double tiles;                  // that are expected
+    int steps;                     // stages that a CTA multiplies of a tile
 };
 
 struct mj_tile_room {                          // of a GPU
@@ -35,8 +34,8 @@ int mj_tile_ctas_in_waves(const struct mj_tile_demand *demands, int num_demands,
 
 // CTAs that do not come in waves are spread evenly over the multiprocessors: they ask for so much shared memory that no
 // more fit one. (CTAs of an overlapping launch start wherever the kernel before has left room, as many as fit; a few
-// would fill the first multiprocessors, and leave the others without work.) Rings of mma.sync tiles are as deep as
-// there is room for, up to MJ_MAX_RING_STAGES.
+// would fill the first multiprocessors, and leave the others without work.) Rings are as deep as there is room
+// for.
 struct mj_tile_spread mj_tile_spread(const struct mj_tile_demand *demand, const struct mj_tile_room *room,
                                      int ctas_in_waves);
 

@@ -1,18 +1,20 @@
 #include "run/tile_launch.h"
 
-// Two stages of a ring are enough where many CTAs each have one tile, or nearly. With route between the layers it is
-// not tried: its small CTAs lie in the gaps that another one leaves, and the next kernel's do not all fit at once
-// (docs/decisions/0015-shared-memory-of-ctas.md).
+// Between layers that fold, no kernel but gate_up and down takes much room, and rings may have other depths than the
+// tile's. Where route comes between, its small CTAs need the gaps that the tile's own depth leaves: elsewhere they take
+// the place of a CTA of the next kernel (docs/decisions/0015-shared-memory-of-ctas.md).
 #define LEAST_STAGES_FOLDED 2
 
 static struct mj_tile_demand demand_of(const struct mj_layer_tiles *layer, int tile_idx, int rows,
                                        const struct mj_split_args *split) {
     const struct mj_problem *problem = &layer->plan->problem;
     const struct mj_tile *tile = &mj_tiles[tile_idx];
+    bool chooses = layer->folded && mj_tile_uses_mma(tile);
     return (struct mj_tile_demand){
         .tile = tile,
         .num_local_experts = problem->layer.num_local_experts,
-        .least_stages = layer->folded && mj_tile_uses_mma(tile) ? LEAST_STAGES_FOLDED : tile->num_stages,
+        .least_stages = chooses ? LEAST_STAGES_FOLDED : tile->num_stages,
+        .most_stages = chooses ? MJ_MAX_RING_STAGES : tile->num_stages,
         .num_ctas = mj_tile_max_count(tile, problem, layer->num_tokens, rows) * split->num_ctas,
         .lost = MJ_SPLIT_LOST_PLACES(split->num_ctas),
         .tiles = mj_tile_expected_count(tile, problem, layer->num_tokens, rows),

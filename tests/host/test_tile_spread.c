@@ -20,6 +20,7 @@ static struct mj_tile_demand demand_of(const char *tile, long long num_ctas, int
     return (struct mj_tile_demand){.tile = find_tile(tile),
                                    .num_local_experts = 256,
                                    .least_stages = 2,
+                                   .most_stages = MJ_MAX_RING_STAGES,
                                    .num_ctas = num_ctas,
                                    .tiles = (double)num_ctas,
                                    .steps = steps};
@@ -74,7 +75,9 @@ static void a_deeper_least_ring_lets_fewer_in(void **state) {
     (void)state;
     struct mj_tile_demand narrow = demand_of("hopper_64x8x256", 100000, 8),
                           wide = demand_of("hopper_64x16x256", 100000, 8);
-    narrow.least_stages = wide.least_stages = 3;
+    narrow.least_stages = wide.least_stages = narrow.most_stages = wide.most_stages = 3;
+    assert_int_equal(mj_tile_spread(&narrow, &h100, 5).ring_stages, 3);
+    assert_int_equal(mj_tile_spread(&wide, &h100, 3).ring_stages, 3);
     for (int tiles = 1; tiles < 20000; tiles += 7) {
         narrow.tiles = wide.tiles = tiles;
         assert_in_range(mj_tile_ctas_in_waves(&narrow, 1, &h100), 4, 5);
@@ -125,7 +128,7 @@ static void other_tiles_have_their_own_rings(void **state) {
     for (int i = 0; i < MJ_NUM_TILES; i++) {
         if (mj_tile_uses_mma(&mj_tiles[i])) continue;
         struct mj_tile_demand demand = demand_of(mj_tiles[i].name, 1 << 20, 8);
-        demand.least_stages = mj_tiles[i].num_stages;
+        demand.least_stages = demand.most_stages = mj_tiles[i].num_stages;
         struct mj_tile_spread spread = mj_tile_spread(&demand, &h100, 2);
         assert_int_equal(spread.ring_stages, mj_tiles[i].num_stages);
         assert_true(spread.shared_bytes >= mj_tile_shared_bytes(&mj_tiles[i], 256));

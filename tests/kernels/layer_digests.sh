@@ -2,7 +2,7 @@
 # Whole layers with the features and odd sizes of the eight models, small enough for the emulator: each is checked against
 # the reference, and an ordered sum must give the committed bits (layer_digests_sm_90a.txt, which the emulator wrote), on
 # the emulator and on an H100, in either family. No tile is shared by CTAs there; with --shared all are, in the Hopper
-# family alone (shared_digests_sm_90a.txt, by the emulator, not yet seen on a GPU).
+# family alone (shared_digests_sm_90a.txt).
 #
 #     layer_digests.sh MOEJIT FAMILY SUM [--shared] [--record]      --record prints the lines instead
 set -uo pipefail

@@ -90,7 +90,7 @@ static void right_candidates_are_good(void **state) {
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
         moejit_layer layer;
         mj_model_layer(mj_model_find(cases[i].model), &layer);
-        layer_options_shrink(&layer);
+        layer_options_shrink(NULL, &layer);
         layer.num_local_experts = layer.num_experts / 2; // a rank's, not the first
         layer.local_expert_offset = layer.num_experts / 2;
         layer.activation_format = cases[i].activations;

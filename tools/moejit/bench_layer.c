@@ -117,7 +117,7 @@ bool bench_each_layer(struct bench *bench, bool (*run)(struct bench *bench, stru
         options->layer.model = options->num_models > 0 ? options->models[m] : NULL;
         if (!layer_options_layer(&options->layer, "bench", &description)) return false;
         description.packed_layout = layer_options_layout(options->families[0], options->tile);
-        if (bench->gpu.emulated) layer_options_shrink(&description);
+        if (bench->gpu.emulated) layer_options_shrink(NULL, &description);
         const char *name = options->num_models > 0 ? options->models[m] : "layer";
         bench_progress(bench, name);
         good = bench_layer_create(bench, name, &description, &layer) && run(bench, &layer);

@@ -390,7 +390,7 @@ static int run_chosen(struct run_options *options) {
     }
     if (options->checkpoint.model != NULL && !options->json) print_title(options);
     if (gpu.emulated && (options->layer.model != NULL || options->layer.config != NULL)) {
-        layer_options_shrink(&options->what.layer);
+        layer_options_shrink(&options->layer, &options->what.layer);
         if (!options->json) {
             printf("%s shrunk for the emulator to H %d, I %d, E %d\n", layer_options_name(&options->layer),
                    options->what.layer.hidden, options->what.layer.intermediate, options->what.layer.num_experts);

@@ -205,7 +205,7 @@ static int run(struct tune *tune) {
     if (!gpu_open(&tune->gpu, tune->cuda_library)) return fail("GPU", tune->gpu.error);
     if (tune->gpu.emulated) {
         fprintf(stderr, "moejit tune: this is the emulator: its times say nothing about a GPU\n");
-        layer_options_shrink(&tune->layer);
+        layer_options_shrink(NULL, &tune->layer);
         if (tune->max_tokens > EMULATED_TOKENS) tune->max_tokens = EMULATED_TOKENS;
     }
     if (!tune_options_check(&tune->options, "tune", &tune->layer)) return EXIT_USAGE;

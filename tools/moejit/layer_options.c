@@ -195,9 +195,10 @@ static int shrink_size(int size, int most) {
     return rest > 0 ? 128 + rest : most;
 }
 
-void layer_options_shrink(moejit_layer *layer) {
-    layer->hidden = shrink_size(layer->hidden, 256);
-    layer->intermediate = shrink_size(layer->intermediate, 128);
+void layer_options_shrink(const struct layer_options *given, moejit_layer *layer) {
+    if (given == NULL || given->hidden == 0) layer->hidden = shrink_size(layer->hidden, 256);
+    if (given == NULL || given->intermediate == 0) layer->intermediate = shrink_size(layer->intermediate, 128);
+    if (given != NULL && given->num_experts > 0) return;
     if (layer->num_experts > 16) layer->num_experts = 16;
     if (layer->top_k > layer->num_experts) layer->top_k = layer->num_experts;
     layer->local_expert_offset = 0;

@@ -46,7 +46,7 @@ bool layer_options_suit_checkpoint(const struct layer_options *options, const ch
 const char *layer_options_name(const struct layer_options *options);
 // The packed layout that a forced family, or a forced tile's, reads; AUTO where neither is forced.
 moejit_packed_layout layer_options_layout(moejit_family family, int tile);
-// Makes a model small enough for an emulator, keeping its features and odd sizes.
-void layer_options_shrink(moejit_layer *layer);
+// Makes a model small enough for an emulator, keeping its features and odd sizes, and sizes given by options, or NULL.
+void layer_options_shrink(const struct layer_options *given, moejit_layer *layer);
 
 #endif
