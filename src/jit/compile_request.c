@@ -1,4 +1,5 @@
 #include <stdio.h>
+#include <string.h>
 
 #include "jit/compiler.h"
 
@@ -12,14 +13,14 @@ static const char *const options[] = {"--std=c++17", "--fmad=false", "--modify-s
                                       "--ptxas-options=-v"};
 
 void mj_compiler_request(const struct mj_source_set *sources, const char *unit, const char *symbol,
-                         const struct mj_arch *arch, struct mj_compile_request *request) {
+                         const struct mj_arch *arch, bool ptx_only, struct mj_compile_request *request) {
     bool used[MJ_MAX_SOURCES] = {false};
     *request = (struct mj_compile_request){.symbol = symbol,
                                            .unit = unit,
                                            .nvrtc_major = arch->nvrtc_major,
                                            .nvrtc_minor = arch->nvrtc_minor,
                                            .num_options = sizeof(options) / sizeof(options[0])};
-    snprintf(request->arch, sizeof(request->arch), "%s", arch->name);
+    snprintf(request->arch, sizeof(request->arch), "%s%s", ptx_only ? "compute" : "sm", arch->name + strlen("sm"));
     for (int i = 0; i < request->num_options; i++) request->options[i] = options[i];
     mj_source_set_closure(sources, unit, used);
     for (int i = 0; i < sources->num_sources; i++) {

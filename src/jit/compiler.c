@@ -83,11 +83,11 @@ static nvrtcResult fetch(const struct mj_nvrtc *nvrtc, nvrtcProgram program, str
     nvrtcResult result = nvrtc->nvrtcGetCUBINSize(program, &image->cubin_bytes);
     if (result == NVRTC_SUCCESS) result = nvrtc->nvrtcGetPTXSize(program, &image->ptx_bytes);
     if (result != NVRTC_SUCCESS) return result;
-    image->cubin = malloc(image->cubin_bytes);
+    if (image->cubin_bytes > 0) image->cubin = malloc(image->cubin_bytes); // 0 where the arch was compute_90a
     image->ptx = malloc(image->ptx_bytes);
-    if (image->cubin == NULL || image->ptx == NULL) return NVRTC_ERROR_OUT_OF_MEMORY;
+    if ((image->cubin == NULL && image->cubin_bytes > 0) || image->ptx == NULL) return NVRTC_ERROR_OUT_OF_MEMORY;
     image->log = fetch_log(nvrtc, program);
-    result = nvrtc->nvrtcGetCUBIN(program, image->cubin);
+    if (image->cubin != NULL) result = nvrtc->nvrtcGetCUBIN(program, image->cubin);
     if (result == NVRTC_SUCCESS) result = nvrtc->nvrtcGetPTX(program, image->ptx);
     return result;
 }

@@ -29,7 +29,7 @@ const char *mj_compiler_options(void);
 // All that NVRTC is given. The texts are somebody else's.
 struct mj_compile_request {
     const char *symbol, *unit;
-    char arch[16];
+    char arch[16]; // "sm_90a", or "compute_90a" for PTX alone
     int nvrtc_major, nvrtc_minor; // the first that knows the arch
     const char *options[MJ_MAX_COMPILE_OPTIONS];
     int num_options;
@@ -37,8 +37,9 @@ struct mj_compile_request {
     int num_headers;
 };
 
+// ptx_only: the image has no cubin.
 void mj_compiler_request(const struct mj_source_set *sources, const char *unit, const char *symbol,
-                         const struct mj_arch *arch, struct mj_compile_request *request);
+                         const struct mj_arch *arch, bool ptx_only, struct mj_compile_request *request);
 // On failure the error holds the first part of NVRTC's log.
 moejit_status mj_compiler_compile(const struct mj_nvrtc *nvrtc, const struct mj_compile_request *request,
                                   struct mj_image *image, struct mj_error *error);

@@ -100,6 +100,11 @@ static moejit_status attach(struct moejit_context *context, const moejit_context
     return status == MOEJIT_STATUS_OK ? read_device(context) : status;
 }
 
+static bool choose_ptx_only(int option) {
+    const char *text = mj_options_string(NULL, "MOEJIT_PTX_ONLY");
+    return option > 0 || (option == 0 && text != NULL && atoi(text) != 0);
+}
+
 // NULL stays NULL.
 static bool copy_string(const char *string, char **copy) {
     *copy = string != NULL ? strdup(string) : NULL;
@@ -125,6 +130,7 @@ static moejit_status create(struct moejit_context *context, const moejit_context
                                            .user = context};
     context->store = mj_store_open(&store);
     context->present_toolchain = options.cache_present_toolchain != 0;
+    context->ptx_only = choose_ptx_only(options.ptx_only);
     context->num_workers = options.compile_workers;
     context->compile_timeout_ms = options.compile_timeout_ms > 0 ? options.compile_timeout_ms : DEFAULT_TIMEOUT_MS;
     context->failures_s = options.cache_failures_s != 0 ? options.cache_failures_s : DEFAULT_FAILURES_S;

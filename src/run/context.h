@@ -22,6 +22,7 @@ struct moejit_context {
     int64_t compile_timeout_ms, failures_s; // failures_s negative: failed compiles are not remembered
     char compiler[320];                     // moejit_context_compiler
     bool present_toolchain;                 // no other compiler's images
+    bool ptx_only;                          // the driver assembles
     bool sealed;
     moejit_seal_fn seal; // NULL: forbids
     void *seal_user;

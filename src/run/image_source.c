@@ -43,19 +43,21 @@ static int rank_of(const struct mj_compiler_identity *compiler) {
     return compiler->major * 1000 + compiler->minor;
 }
 
-// A hit needs the cubin and the PTX, which a driver gets that refuses the cubin; the log is only for people.
+// A hit needs the cubin (unless PTX is all that is wanted) and the PTX, which a driver gets that refuses the cubin; the
+// log is only for people.
 bool mj_image_source_lookup(struct moejit_context *context, const struct mj_text *key,
                             const struct mj_compiler_identity *compiler, int num_refused, struct mj_image *image) {
     static const char *const formats[] = {format_cubin, format_ptx, format_log, NULL};
-    struct mj_lookup lookup = {formats, 2, NULL, num_refused};
-    struct mj_blob blobs[MJ_MAX_FORMATS];
+    const int first = context->ptx_only ? 1 : 0;
+    struct mj_lookup lookup = {formats + first, 2 - first, NULL, num_refused};
+    struct mj_blob blobs[1 + MJ_MAX_FORMATS] = {{0}};
     char toolchain[MJ_TOOLCHAIN_BYTES], only[MJ_TOOLCHAIN_BYTES];
     *image = (struct mj_image){0};
     if (compiler != NULL) {
         name_toolchain(compiler, only);
         lookup.toolchain = only;
     }
-    if (!mj_store_lookup(context->store, key, &lookup, blobs, toolchain)) return false;
+    if (!mj_store_lookup(context->store, key, &lookup, blobs + first, toolchain)) return false;
     *image = (struct mj_image){blobs[0].data, blobs[0].bytes, blobs[1].data, blobs[1].bytes, blobs[2].data};
     return true;
 }
@@ -66,27 +68,37 @@ void mj_image_source_insert(struct moejit_context *context, const struct mj_text
     const struct mj_image_form formats[] = {{format_cubin, image->cubin, image->cubin_bytes},
                                             {format_ptx, image->ptx, image->ptx_bytes},
                                             {format_log, image->log, image->log != NULL ? strlen(image->log) + 1 : 0}};
+    const int first = image->cubin != NULL ? 0 : 1, end = image->log != NULL ? 3 : 2;
     name_toolchain(compiler, toolchain);
-    mj_store_insert(context->store, key, toolchain, rank_of(compiler), formats, image->log != NULL ? 3 : 2);
+    mj_store_insert(context->store, key, toolchain, rank_of(compiler), formats + first, end - first);
+}
+
+// Of failures. Without the assembler another one is no reason not to try.
+static void name_build(const struct moejit_context *context, const struct mj_compiler_identity *compiler,
+                       char toolchain[MJ_TOOLCHAIN_BYTES]) {
+    snprintf(toolchain, MJ_TOOLCHAIN_BYTES, "%s%s", compiler->build, context->ptx_only ? " ptx" : "");
 }
 
 void mj_image_source_insert_failure(struct moejit_context *context, const struct mj_text *key,
                                     const struct mj_compiler_identity *compiler, const char *message) {
     struct mj_text text = {0};
+    char build[MJ_TOOLCHAIN_BYTES];
     if (context->failures_s < 0) return;
+    name_build(context, compiler, build);
     mj_text_append(&text, "until %" PRId64 "\n%s", (int64_t)time(NULL) + context->failures_s, message);
     const struct mj_image_form format = {MJ_FORMAT_FAILURE, text.data, text.bytes + 1};
-    if (!text.failed) mj_store_insert(context->store, key, compiler->build, rank_of(compiler), &format, 1);
+    if (!text.failed) mj_store_insert(context->store, key, build, rank_of(compiler), &format, 1);
     mj_text_free(&text);
 }
 
 bool mj_image_source_lookup_failure(struct moejit_context *context, const struct mj_text *key,
                                     const struct mj_compiler_identity *compiler, struct mj_error *error) {
     static const char *const formats[] = {MJ_FORMAT_FAILURE, NULL};
-    const struct mj_lookup lookup = {formats, 1, compiler->build, 0};
     struct mj_blob blobs[MJ_MAX_FORMATS];
-    char toolchain[MJ_TOOLCHAIN_BYTES];
+    char toolchain[MJ_TOOLCHAIN_BYTES], build[MJ_TOOLCHAIN_BYTES];
+    const struct mj_lookup lookup = {formats, 1, build, 0};
     int64_t until = 0;
+    name_build(context, compiler, build);
     if (context->failures_s < 0 || !mj_store_lookup(context->store, key, &lookup, blobs, toolchain)) return false;
     const char *text = blobs[0].bytes > 0 ? blobs[0].data : "", *line = memchr(text, '\n', blobs[0].bytes);
     bool known = line != NULL && text[blobs[0].bytes - 1] == '\0' && sscanf(text, "until %" SCNd64, &until) == 1 &&

@@ -136,7 +136,8 @@ static void start(struct batch *batch, struct job *job) {
         finish(batch, job, status);
         return;
     }
-    mj_compiler_request(&context->sources, kernel->unit.data, kernel->symbol, context->arch, &request);
+    mj_compiler_request(&context->sources, kernel->unit.data, kernel->symbol, context->arch, context->ptx_only,
+                        &request);
     mj_compile_pool_submit(&batch->pool, (int)(job - batch->jobs), &request);
     job->state = JOB_COMPILING;
     context->compiles++;

@@ -20,6 +20,7 @@
 
 struct _nvrtcProgram {
     char name[256], log[256];
+    int ptx_only; // a virtual arch
     unsigned long long hash;
 };
 
@@ -77,6 +78,7 @@ nvrtcResult nvrtcCompileProgram(nvrtcProgram program, int num_options, const cha
     if (strcmp(program->name, "probe.cu") == 0) return NVRTC_SUCCESS;
     for (int i = 0; i < num_options; i++) program->hash = hash_text(program->hash, options[i]);
     snprintf(kernel, sizeof(kernel), "%s %s", program->name, num_options > 0 ? options[0] : "");
+    program->ptx_only = strstr(kernel, "=compute_") != NULL;
     count_compile();
     if (ms != NULL) {
         struct timespec time = {.tv_nsec = atol(ms) * 1000000};
@@ -95,8 +97,7 @@ nvrtcResult nvrtcCompileProgram(nvrtcProgram program, int num_options, const cha
 }
 
 nvrtcResult nvrtcGetCUBINSize(nvrtcProgram program, size_t *bytes) {
-    (void)program;
-    *bytes = CUBIN_BYTES;
+    *bytes = program->ptx_only ? 0 : CUBIN_BYTES;
     return NVRTC_SUCCESS;
 }
 

@@ -7,11 +7,12 @@
 
 #include "jit/compile_message.h"
 
-static void write_request(struct mj_text *text, struct mj_compile_request *request) {
+static void write_request(struct mj_text *text, bool ptx_only, struct mj_compile_request *request) {
     struct mj_source_set sources;
     struct mj_error error;
     assert_int_equal(mj_source_set_create(&sources, NULL, &error), MOEJIT_STATUS_OK);
-    mj_compiler_request(&sources, "#include \"route.cuh\"\n", "moejit_route", mj_arch_find("sm_90a"), request);
+    mj_compiler_request(&sources, "#include \"route.cuh\"\n", "moejit_route", mj_arch_find("sm_90a"), ptx_only,
+                        request);
     mj_request_write(text, request);
     assert_false(text->failed);
     mj_source_set_destroy(&sources); // the texts are the library's own
@@ -22,7 +23,7 @@ static void a_request_arrives_as_it_was(void **state) {
     struct mj_compile_request sent, got;
     struct mj_message message;
     (void)state;
-    write_request(&text, &sent);
+    write_request(&text, false, &sent);
     assert_int_equal(mj_message_bytes(text.data), text.bytes);
     assert_true(mj_message_parse(text.data, text.bytes, &message));
     assert_true(mj_request_read(&message, &got));
@@ -38,6 +39,15 @@ static void a_request_arrives_as_it_was(void **state) {
         assert_string_equal(got.header_names[i], sent.header_names[i]);
         assert_string_equal(got.header_texts[i], sent.header_texts[i]);
     }
+    mj_text_free(&text);
+}
+
+static void ptx_alone_is_of_a_virtual_arch(void **state) {
+    struct mj_text text = {0};
+    struct mj_compile_request sent;
+    (void)state;
+    write_request(&text, true, &sent);
+    assert_string_equal(sent.arch, "compute_90a");
     mj_text_free(&text);
 }
 
@@ -92,7 +102,7 @@ static void what_is_cut_is_refused(void **state) {
     struct mj_text text = {0};
     struct mj_compile_request request;
     (void)state;
-    write_request(&text, &request);
+    write_request(&text, false, &request);
     for (size_t bytes = 0; bytes < text.bytes; bytes += bytes < 400 ? 1 : 97) {
         assert_false(read_copy(text.data, bytes));
     }
@@ -107,7 +117,7 @@ static void what_is_changed_is_another_message_or_none(void **state) {
     uint64_t random = 88172645463325252U;
     int refused = 0;
     (void)state;
-    write_request(&text, &request);
+    write_request(&text, false, &request);
     for (int i = 0; i < 20000; i++) {
         random ^= random << 13;
         random ^= random >> 7;
@@ -125,6 +135,7 @@ static void what_is_changed_is_another_message_or_none(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_request_arrives_as_it_was),
+        cmocka_unit_test(ptx_alone_is_of_a_virtual_arch),
         cmocka_unit_test(a_reply_arrives_as_it_was),
         cmocka_unit_test(what_is_cut_is_refused),
         cmocka_unit_test(what_is_changed_is_another_message_or_none),

@@ -33,7 +33,7 @@ static void check_unit(const struct mj_nvrtc *nvrtc, const struct mj_source_set 
     mj_generator_symbol(MJ_KERNEL_GATE_UP_TCGEN05, NULL, symbol);
     mj_generator_write(MJ_KERNEL_GATE_UP_TCGEN05, problem, NULL, arch, &unit);
     struct mj_compile_request request;
-    mj_compiler_request(sources, unit.data, symbol, mj_arch_find(arch), &request);
+    mj_compiler_request(sources, unit.data, symbol, mj_arch_find(arch), false, &request);
     moejit_status status = mj_compiler_compile(nvrtc, &request, &image, &error);
     if (status != MOEJIT_STATUS_OK) fail_msg("%s: %s", arch, error.message);
     for (size_t i = 0; i < sizeof(uses) / sizeof(uses[0]); i++) assert_non_null(strstr(image.ptx, uses[i]));

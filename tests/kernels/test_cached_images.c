@@ -35,7 +35,8 @@ static void log_warning(void *user, moejit_log_level level, const char *text) {
 }
 
 // A plan on the GPU, which loads every kernel. nvrtc: NULL for the usual one.
-static moejit_status prepare(const char *nvrtc, moejit_context_counters *counters) {
+static moejit_status prepare_from(const char *place, const char *nvrtc, int ptx_only,
+                                  moejit_context_counters *counters) {
     moejit_context_options options;
     moejit_context *context = NULL;
     moejit_plan_options plan_options;
@@ -44,7 +45,8 @@ static moejit_status prepare(const char *nvrtc, moejit_context_counters *counter
     char message[512] = "";
     moejit_context_options_init(&options);
     options.attach = MOEJIT_ATTACH_PRIMARY;
-    options.cache_path = path;
+    options.cache_path = place;
+    options.ptx_only = ptx_only;
     options.cache_packs = "";
     options.nvrtc_library = nvrtc;
     options.log = log_warning;
@@ -63,6 +65,10 @@ static moejit_status prepare(const char *nvrtc, moejit_context_counters *counter
     moejit_plan_destroy(plan);
     moejit_context_destroy(context);
     return status;
+}
+
+static moejit_status prepare(const char *nvrtc, moejit_context_counters *counters) {
+    return prepare_from(path, nvrtc, -1, counters);
 }
 
 enum forgery { OTHERS_IMAGE, GARBAGE, EMPTY };
@@ -145,10 +151,49 @@ static void without_nvrtc_a_refusal_is_an_error(void **state) {
     assert_int_equal(prepare(NULL, &counters), MOEJIT_STATUS_OK);
 }
 
+static bool count_cubins(void *user, const struct mj_row *row) {
+    *(uint64_t *)user += strcmp(row->format, "cubin") == 0;
+    return true;
+}
+
+static uint64_t num_cubins(const char *place) {
+    struct mj_database database;
+    enum mj_outcome outcome;
+    uint64_t num = 0;
+    char why[256];
+    assert_true(mj_database_open(&database, place, MJ_DATABASE_PACK, &outcome, why, sizeof(why)));
+    assert_int_equal(mj_database_each(&database, count_cubins, &num), MJ_OUTCOME_NONE);
+    mj_database_close(&database);
+    return num;
+}
+
+// Images without cubins serve who wants none; who wants them compiles, and then both are served.
+static void ptx_alone_serves_who_wants_no_cubin(void **state) {
+    static const char nowhere[] = "/nowhere/libnvrtc.so";
+    char place[96];
+    (void)state;
+    moejit_context_counters counters = {0}, first = {0};
+    snprintf(place, sizeof(place), "%s/ptx.db", folder);
+    assert_int_equal(prepare_from(place, NULL, 1, &first), MOEJIT_STATUS_OK);
+    assert_true(first.compiles >= 5);
+    assert_int_equal(num_cubins(place), 0);
+    assert_int_equal(prepare_from(place, nowhere, 1, &counters), MOEJIT_STATUS_OK);
+    assert_int_equal(counters.cache_hits, first.compiles);
+    assert_int_equal(prepare_from(place, nowhere, -1, &counters), MOEJIT_STATUS_LIBRARY_NOT_FOUND);
+    assert_int_equal(prepare_from(place, NULL, -1, &counters), MOEJIT_STATUS_OK);
+    assert_int_equal(counters.compiles, first.compiles);
+    assert_int_equal(num_cubins(place), first.compiles);
+    for (int ptx_only = -1; ptx_only <= 1; ptx_only += 2) {
+        assert_int_equal(prepare_from(place, nowhere, ptx_only, &counters), MOEJIT_STATUS_OK);
+        assert_int_equal(counters.cache_hits, first.compiles);
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(what_the_driver_refuses_is_compiled_again),
         cmocka_unit_test(without_nvrtc_a_refusal_is_an_error),
+        cmocka_unit_test(ptx_alone_serves_who_wants_no_cubin),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
 }

@@ -214,6 +214,7 @@ static int inspect_cost(const struct cost_options *options, const moejit_layer *
     context_options.attach = MOEJIT_ATTACH_ARCH;
     context_options.arch = options->arch;
     context_options.cache_path = options->cache;
+    context_options.ptx_only = -1; // it reads cubins
     context_options.log = command_log;
     if (mj_problem_create(&problem, layer, &error) != MOEJIT_STATUS_OK) {
         fprintf(stderr, "moejit inspect cost: %s\n", error.message);

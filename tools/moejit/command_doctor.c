@@ -278,6 +278,7 @@ static const struct {
     {"MOEJIT_CACHE_MAX_BYTES", false, ""},
     {"MOEJIT_COMPILE_WORKERS", false, ""},
     {"MOEJIT_COMPILE_HELPER", false, ""},
+    {"MOEJIT_PTX_ONLY", false, ""},
     {"XDG_CACHE_HOME", true, ""},
     {"HOME", true, ""},
     {"MOEJIT_NVDISASM", false, " (read by moejit inspect cost)"},

@@ -130,6 +130,7 @@ static int inspect(const struct inspect_options *options, const moejit_layer *la
     context_options.attach = MOEJIT_ATTACH_ARCH;
     context_options.arch = options->arch;
     context_options.cache_path = options->cache;
+    context_options.ptx_only = -1; // it tells of registers
     context_options.log = command_log;
     if (moejit_context_create(&context_options, &context, message, sizeof(message)) != MOEJIT_STATUS_OK) {
         fprintf(stderr, "moejit inspect: %s\n", message);

@@ -127,6 +127,7 @@ static moejit_context *create_context(struct prefill *prefill, const struct pref
     options.attach = MOEJIT_ATTACH_ARCH;
     options.arch = job->arch;
     options.cache_path = prefill->cache;
+    options.ptx_only = -1; // it tells what spills
     options.compile_workers = (int32_t)prefill->workers;
     options.log = command_log;
     if (moejit_context_create(&options, &context, message, sizeof(message)) == MOEJIT_STATUS_OK) return context;
