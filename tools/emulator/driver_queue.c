@@ -15,8 +15,8 @@
 // Dependent launches that wait for one another at once, each inside the run of the next: the host's stack has an end.
 #define MAX_OVERLAPPING 8
 
-// What is kept of those that ran is younger than MAX_PENDING + MAX_REMEMBERED / 2 calls; what waits is at most
-// MAX_PENDING.
+// What is kept of those that ran is younger than MAX_PENDING + MAX_REMEMBERED / 2 calls, and up to MAX_REMEMBERED / 2 more;
+// what waits is at most MAX_PENDING.
 _Static_assert(2 * MAX_PENDING + MAX_REMEMBERED <= EMU_SET_PLACES,
                "there is a place for every operation that is added");
 
@@ -25,9 +25,10 @@ static struct {
     struct emu_set used, pending; // used: pending, or run and remembered
     struct emu_set seen;          // run, and the host knows
     size_t num_used, num_pending;
+    size_t most_remembered; // then the oldest are let go
     uint64_t next_age;
     struct emu_point *points;
-} queue;
+} queue = {.most_remembered = MAX_REMEMBERED};
 
 void emu_point_register(struct emu_point *point) {
     point->previous = NULL;
@@ -81,7 +82,12 @@ static void release_settled(void) {
     if (emu_set_next(&settled, 0) < EMU_SET_PLACES) release(&settled);
 }
 
-// The memory for races has an end: the oldest of what has run is let go, raced with or not.
+static size_t num_remembered(void) {
+    return queue.num_used - queue.num_pending;
+}
+
+// The memory for races has an end: the oldest of what has run is let go, raced with or not. Where much of it is younger
+// than what waits, little is old: then more is remembered, so that each call finds some.
 static void release_oldest(void) {
     struct emu_set gone = {{0}};
     uint64_t kept = queue.num_pending + MAX_REMEMBERED / 2;
@@ -90,6 +96,7 @@ static void release_oldest(void) {
         if (!emu_set_has(&queue.pending, i) && queue.operations[i]->age < horizon) emu_set_insert(&gone, i);
     }
     release(&gone);
+    queue.most_remembered = num_remembered() + MAX_REMEMBERED / 2;
 }
 
 void emu_queue_observe(const struct emu_set *set) {
@@ -272,7 +279,7 @@ CUresult emu_queue_reserve(struct emu_context *context, size_t count) {
         struct emu_set waiting = queue.pending;
         if (!advance(&waiting)) emu_wait();
     }
-    if (queue.num_used - queue.num_pending > MAX_REMEMBERED) release_oldest();
+    if (num_remembered() > queue.most_remembered) release_oldest();
     return context->sticky;
 }
 
