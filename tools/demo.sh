@@ -14,7 +14,7 @@ if [ -z "${MOEJIT_CUDA_LIBRARY:-}" ] && ! ls /dev/nvidia[0-9]* >/dev/null 2>&1; 
         exec "$root/build/bin/moejit" prefill --model qwen3-30b-a3b --arch sm_90a
     fi
     echo "there is no GPU here: running on the CPU emulator of the CUDA driver"
-    export MOEJIT_CUDA_LIBRARY="$emulator"
+    export MOEJIT_CUDA_LIBRARY="$emulator" MOEJIT_PTX_ONLY=1
 else
     echo "running on the GPU"
 fi

@@ -243,9 +243,9 @@ part_profile() {
 }
 
 fresh_cache() {
-    rm -rf "$MOEJIT_CACHE_DIR-tune"
-    mkdir -m 700 "$MOEJIT_CACHE_DIR-tune"
-    export MOEJIT_CACHE_DIR="$MOEJIT_CACHE_DIR-tune"
+    export MOEJIT_CACHE_DIR="$PWD/build/gpu-cache-tune"
+    rm -rf "$MOEJIT_CACHE_DIR"
+    mkdir -m 700 "$MOEJIT_CACHE_DIR"
 }
 
 part_tune() {
@@ -315,7 +315,7 @@ for argument in "$@"; do
 done
 if [ "${#parts[@]}" -eq 0 ]; then usage; exit 2; fi
 mkdir -p "$OUT"
-export MOEJIT_CACHE_DIR="$PWD/build/gpu-cache"
+export MOEJIT_CACHE_DIR="${MOEJIT_CACHE_DIR:-$PWD/build/gpu-cache}"
 mkdir -p "$MOEJIT_CACHE_DIR"
 chmod 700 "$MOEJIT_CACHE_DIR"
 export LD_LIBRARY_PATH="$PWD/$carried${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}"

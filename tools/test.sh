@@ -6,7 +6,8 @@
 # quick    host tests and a few layers on the emulator: under a minute once built
 # full     the rest of the kernels' numerics, sanitizer builds, clang, a minute of fuzzing, every kernel for every arch
 # nightly  full, the mutations and clean runs with 200 seeds each, a thousand random layers of the covering table's factors
-#          on sm_80, sm_90a and sm_120a, and a compiler killed at 200 moments
+#          on sm_80, sm_90a and sm_120a, every kernel of kernels_compile.sh's layers for every arch, and a compiler killed at
+#          200 moments
 #
 # Exit status 0 if all passed.
 set -euo pipefail
@@ -57,7 +58,7 @@ if [ "$tier" = quick ]; then
 else
     step full tests "$root/build"
     # What a GPU is judged by, as far as the emulator can play it.
-    step gpu-check env MOEJIT_CUDA_LIBRARY="$root/build/emulator/libcuda.so.1" OUT="$root/build/gpu-check" \
+    step gpu-check env MOEJIT_CUDA_LIBRARY="$root/build/emulator/libcuda.so.1" MOEJIT_PTX_ONLY=1 OUT="$root/build/gpu-check" \
         "$root/tools/gpu_check.sh" --tiny numerics models cache bench figures
     if command -v clang >/dev/null; then
         step clang-build build "$root/build/clang" -DCMAKE_C_COMPILER=clang
@@ -82,6 +83,7 @@ if [ "$tier" = nightly ]; then
     step mutations env MOEJIT_EMULATOR_ARCH=sm_90a "$root/build/bin/mutations" "$root/tests/emulator/mutations.txt"
     step random-sm_90a env MOEJIT_EMULATOR_ARCH=sm_90a "$root/build/bin/test_kernels" 0 2 random
     step kill-200 env FAKE_NVRTC="$root/build/tests/libfake_nvrtc.so" "$root/build/bin/test_single_flight" 200
+    step kernels-compile "$root/tests/checks/kernels_compile.sh" "$root/build/bin/moejit" "$root/build/bin/ptx_table" all
     step random-sm_80 env MOEJIT_EMULATOR_ARCH=sm_80 "$root/build/bin/test_kernels" 1 2 random
     step random-fp4 env MOEJIT_EMULATOR_ARCH=sm_120a "$root/build/bin/test_kernels" 0 2 random fp4
 fi
