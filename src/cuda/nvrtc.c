@@ -96,11 +96,11 @@ static void name_build(struct mj_nvrtc *nvrtc) {
 
 // NVRTC loads a second library (builtins) on its first compile: find out now, with a clear message.
 static moejit_status prove(struct mj_nvrtc *nvrtc, struct mj_error *error) {
-    const char *const options[] = {"--gpu-architecture=compute_80"};
+    const char *const options[] = {"--gpu-architecture=compute_80", "--minimal"};
     nvrtcProgram program = NULL;
     nvrtcResult result =
         nvrtc->nvrtcCreateProgram(&program, "__global__ void probe(int *p) { *p = 1; }\n", "probe.cu", 0, NULL, NULL);
-    if (result == NVRTC_SUCCESS) result = nvrtc->nvrtcCompileProgram(program, 1, options);
+    if (result == NVRTC_SUCCESS) result = nvrtc->nvrtcCompileProgram(program, 2, options);
     if (program != NULL) nvrtc->nvrtcDestroyProgram(&program);
     if (result == NVRTC_SUCCESS) return MOEJIT_STATUS_OK;
     return mj_error_set(error, MOEJIT_STATUS_LIBRARY_NOT_FOUND,
