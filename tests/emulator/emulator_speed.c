@@ -30,7 +30,7 @@ static bool create(struct rig *rig, struct gpu *gpu, moejit_family family) {
     options.family = family;
     return mj_problem_create(&problem, &layer, &error) == MOEJIT_STATUS_OK &&
            layer_data_create(&data, &problem, 64, ROUTING_UNIFORM, false, 0) &&
-           rig_create_planned(rig, gpu, &layer, &data, &options) == MOEJIT_STATUS_OK;
+           rig_create_planned(rig, gpu, &layer, &data, &options, NULL) == MOEJIT_STATUS_OK;
 }
 
 static bool measure(struct gpu *gpu, moejit_family family, const char *name, double seconds) {

@@ -69,7 +69,7 @@ moejit_plan_options scenario_plan_options(const struct scenario *scenario) {
     return options;
 }
 
-moejit_status scenario_create(struct rig *rig, struct gpu *gpu, const struct scenario *scenario) {
+moejit_status scenario_create(struct rig *rig, struct gpu *gpu, const struct scenario *scenario, const void *packed) {
     moejit_layer layer = scenario_layer(scenario);
     moejit_plan_options options = scenario_plan_options(scenario);
     struct mj_problem problem;
@@ -80,7 +80,7 @@ moejit_status scenario_create(struct rig *rig, struct gpu *gpu, const struct sce
     if (!layer_data_create(&data, &problem, scenario->num_tokens, ROUTING_SKEWED, false, 0))
         return MOEJIT_STATUS_INTERNAL;
     if (scenario->pairs != NULL) route_pairs(scenario, &data);
-    moejit_status status = rig_create_planned(rig, gpu, &layer, &data, &options);
+    moejit_status status = rig_create_planned(rig, gpu, &layer, &data, &options, packed);
     moejit_executor_options executor;
     moejit_executor_options_init(&executor);
     executor.separate_route = !scenario->folded;

@@ -24,7 +24,8 @@ extern const size_t num_scenarios;
 
 moejit_layer scenario_layer(const struct scenario *scenario);
 moejit_plan_options scenario_plan_options(const struct scenario *scenario);
-moejit_status scenario_create(struct rig *rig, struct gpu *gpu, const struct scenario *scenario);
+// packed: as for rig_create_planned.
+moejit_status scenario_create(struct rig *rig, struct gpu *gpu, const struct scenario *scenario, const void *packed);
 // Forwards of two calls in turn, `rounds` times each. output: NULL, or NUM_OUTPUTS outputs of f32 [tokens, H].
 bool scenario_run(const struct scenario *scenario, struct rig *rig, int rounds, float *output);
 

@@ -58,14 +58,25 @@ static bool upload_all(struct rig *rig) {
     return rig->num_memory == 10 && upload_nvfp4(rig);
 }
 
+static moejit_status create_weights(struct rig *rig, const moejit_layer *layer, const void *packed) {
+    moejit_status status = moejit_weights_bytes(rig->context, layer, &rig->packed_bytes);
+    if (status != MOEJIT_STATUS_OK) return status;
+    rig->packed = upload(rig, packed, rig->packed_bytes);
+    if (rig->packed == NULL) return MOEJIT_STATUS_INTERNAL;
+    status = moejit_weights_create(rig->context, layer, rig->packed, rig->packed_bytes, &rig->weights);
+    if (status != MOEJIT_STATUS_OK || packed != NULL) return status;
+    return moejit_weights_pack(rig->weights, &rig->checkpoint, 0, layer->num_local_experts, rig->stream);
+}
+
 moejit_status rig_create(struct rig *rig, struct gpu *gpu, const moejit_layer *layer, const struct layer_data *data) {
     moejit_plan_options plan_options;
     moejit_plan_options_init(&plan_options);
-    return rig_create_planned(rig, gpu, layer, data, &plan_options);
+    return rig_create_planned(rig, gpu, layer, data, &plan_options, NULL);
 }
 
 moejit_status rig_create_planned(struct rig *rig, struct gpu *gpu, const moejit_layer *layer,
-                                 const struct layer_data *data, const moejit_plan_options *wanted) {
+                                 const struct layer_data *data, const moejit_plan_options *wanted,
+                                 const void *packed) {
     moejit_plan_options plan_options = *wanted;
     memset(rig, 0, sizeof(*rig));
     rig->gpu = gpu;
@@ -77,15 +88,7 @@ moejit_status rig_create_planned(struct rig *rig, struct gpu *gpu, const moejit_
     if (status != MOEJIT_STATUS_OK) return status;
     if (!upload_all(rig) || gpu->cuStreamCreate(&rig->stream, CU_STREAM_NON_BLOCKING) != CUDA_SUCCESS)
         return MOEJIT_STATUS_INTERNAL;
-    size_t bytes = 0;
-    status = moejit_weights_bytes(rig->context, layer, &bytes);
-    if (status != MOEJIT_STATUS_OK) return status;
-    void *packed = upload(rig, NULL, bytes);
-    if (packed == NULL) return MOEJIT_STATUS_INTERNAL;
-    status = moejit_weights_create(rig->context, layer, packed, bytes, &rig->weights);
-    if (status == MOEJIT_STATUS_OK) {
-        status = moejit_weights_pack(rig->weights, &rig->checkpoint, 0, layer->num_local_experts, rig->stream);
-    }
+    status = create_weights(rig, layer, packed);
     plan_options.max_num_tokens = rig->data.num_tokens;
     if (status == MOEJIT_STATUS_OK) status = moejit_plan_create(rig->context, layer, &plan_options, &rig->plan);
     moejit_executor_options executor_options;

@@ -12,6 +12,8 @@ struct rig {
     moejit_context *context;
     struct layer_data data; // its tokens are the most that the plan takes
     moejit_weights *weights;
+    void *packed; // their memory
+    size_t packed_bytes;
     moejit_plan *plan;
     moejit_executor *executor;
     CUstream stream;
@@ -25,9 +27,11 @@ struct rig {
 moejit_layer rig_layer(void);
 // Takes over `data`. The status of the first call of moejit that fails; INTERNAL where the rig's own calls do.
 moejit_status rig_create(struct rig *rig, struct gpu *gpu, const moejit_layer *layer, const struct layer_data *data);
-// The same with plan options of the caller's, whose max_num_tokens is set here.
+// The same with plan options of the caller's, whose max_num_tokens is set here. packed: what is in the memory of such
+// weights when they have been packed, or NULL: they are packed.
 moejit_status rig_create_planned(struct rig *rig, struct gpu *gpu, const moejit_layer *layer,
-                                 const struct layer_data *data, const moejit_plan_options *plan_options);
+                                 const struct layer_data *data, const moejit_plan_options *plan_options,
+                                 const void *packed);
 // Another executor in place of the one with default options.
 moejit_status rig_change_executor(struct rig *rig, const moejit_executor_options *options);
 void rig_destroy(struct rig *rig);
