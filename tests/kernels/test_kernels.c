@@ -84,14 +84,24 @@ static void fill_layer(const int *row, moejit_layer *layer) {
     layer->router_weight_on_input = row[ON_INPUT];
 }
 
-// Level 0 is the plan's choice; the family's tiles take turns.
-static void choose_tile(int level, moejit_family family, struct layer_case *what) {
+// The tile that a plan takes for the case's tokens, or 0.
+static int planned_tile(const struct layer_case *what) {
+    struct mj_problem problem;
+    struct mj_error error;
+    if (what->num_tokens == 0 || mj_problem_create(&problem, &what->layer, &error) != MOEJIT_STATUS_OK) return 0;
+    return 1 + mj_tile_choose(&problem, what->family, what->num_tokens);
+}
+
+// Level 0 is the plan's choice; the family's tiles take turns. A plan prepares all tiles up to its choice, most of a case's
+// compiles: so in two of three cases the same tile is forced.
+static void choose_tile(int level, int number, moejit_family family, struct layer_case *what) {
     int first = 0, count = 0;
     while (mj_tiles[first].family != family) first++;
     while (first + count < MJ_NUM_TILES && mj_tiles[first + count].family == family) count++;
     what->family = family;
     what->tile = level == 0 ? 0 : first + 1 + (level - 1) % count;
     what->layer.packed_layout = layer_options_layout(family, 0);
+    if (level == 0 && number % 3 != 0) what->tile = planned_tile(what);
 }
 
 static void fill_case(const int *row, int number, moejit_family family, struct layer_case *what) {
@@ -99,7 +109,7 @@ static void fill_case(const int *row, int number, moejit_family family, struct l
     layer_case_init(what);
     fill_layer(row, &what->layer);
     what->num_tokens = tokens[row[TOKENS]];
-    choose_tile(row[TILE], family, what);
+    choose_tile(row[TILE], number, family, what);
     what->output_mode = (moejit_output_mode)row[MODE];
     what->live_tokens = row[LIVE] == 0 ? -1 : (row[LIVE] == 1 ? what->num_tokens / 2 : what->num_tokens + 3);
     what->routing = (enum layer_routing)row[ROUTING];
