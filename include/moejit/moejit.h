@@ -210,9 +210,9 @@ typedef struct moejit_context_options {
     // 1: images of the NVRTC that is here alone, by its version; it is asked, and must be there. 0: of any that the
     // driver loads, the newest first.
     int32_t cache_present_toolchain;
-    // 1: NVRTC stops at PTX and the driver assembles it, as it does where it refuses a cubin; images without a cubin are
-    // hits then. Compiling takes half as long, loading longer; there are no figures of registers. For the emulator, which
-    // runs PTX, and to see what a newer driver's assembler makes. 0: as MOEJIT_PTX_ONLY says, else no; negative: no.
+    // 1: NVRTC stops at PTX and the driver assembles it, as it does where it refuses a cubin; images without a cubin
+    // are hits then. Compiling takes half as long, loading longer; there are no figures of registers. For the emulator,
+    // which runs PTX, and to try a newer driver's assembler. 0: as MOEJIT_PTX_ONLY says, else no; negative: no.
     int32_t ptx_only;
 } moejit_context_options;
 

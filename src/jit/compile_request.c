@@ -10,8 +10,8 @@ const char *mj_compiler_options(void) {
 // fmad off: what is one rounding and what two stands in the source, so that every toolkit gives the same bits. Those
 // below the first two change no code. Stack limit: NVRTC would otherwise raise that of the process while it compiles.
 // Minimal: without declarations of textures and of the runtime's functions, which each compile would read first.
-static const char *const options[] = {"--std=c++17", "--fmad=false", "--modify-stack-limit=false",
-                                      "--ptxas-options=-v", "--minimal"};
+static const char *const options[] = {"--std=c++17", "--fmad=false", "--modify-stack-limit=false", "--ptxas-options=-v",
+                                      "--minimal"};
 
 void mj_compiler_request(const struct mj_source_set *sources, const char *unit, const char *symbol,
                          const struct mj_arch *arch, bool ptx_only, struct mj_compile_request *request) {

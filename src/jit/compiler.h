@@ -29,7 +29,7 @@ const char *mj_compiler_options(void);
 // All that NVRTC is given. The texts are somebody else's.
 struct mj_compile_request {
     const char *symbol, *unit;
-    char arch[16]; // "sm_90a", or "compute_90a" for PTX alone
+    char arch[16];                // "sm_90a", or "compute_90a" for PTX alone
     int nvrtc_major, nvrtc_minor; // the first that knows the arch
     const char *options[MJ_MAX_COMPILE_OPTIONS];
     int num_options;

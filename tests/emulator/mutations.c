@@ -74,7 +74,7 @@ struct outcome {
     char finding[512];
 };
 
-// The scenario's weights once packed: packing takes most of a run, and a run with something left out need not repeat it.
+// The scenario's weights once packed: packing takes most of a run, and one with something left out need not repeat it.
 static struct {
     const struct scenario *scenario;
     void *bytes;

@@ -75,8 +75,7 @@ moejit_status rig_create(struct rig *rig, struct gpu *gpu, const moejit_layer *l
 }
 
 moejit_status rig_create_planned(struct rig *rig, struct gpu *gpu, const moejit_layer *layer,
-                                 const struct layer_data *data, const moejit_plan_options *wanted,
-                                 const void *packed) {
+                                 const struct layer_data *data, const moejit_plan_options *wanted, const void *packed) {
     moejit_plan_options plan_options = *wanted;
     memset(rig, 0, sizeof(*rig));
     rig->gpu = gpu;

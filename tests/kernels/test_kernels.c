@@ -92,8 +92,8 @@ static int planned_tile(const struct layer_case *what) {
     return 1 + mj_tile_choose(&problem, what->family, what->num_tokens);
 }
 
-// Level 0 is the plan's choice; the family's tiles take turns. A plan prepares all tiles up to its choice, most of a case's
-// compiles: so in two of three cases the same tile is forced.
+// Level 0 is the plan's choice; the family's tiles take turns. A plan prepares all tiles up to its choice, most of a
+// case's compiles: so in two of three cases the same tile is forced.
 static void choose_tile(int level, int number, moejit_family family, struct layer_case *what) {
     int first = 0, count = 0;
     while (mj_tiles[first].family != family) first++;

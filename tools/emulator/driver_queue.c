@@ -15,8 +15,8 @@
 // Dependent launches that wait for one another at once, each inside the run of the next: the host's stack has an end.
 #define MAX_OVERLAPPING 8
 
-// What is kept of those that ran is younger than MAX_PENDING + MAX_REMEMBERED / 2 calls, and up to MAX_REMEMBERED / 2 more;
-// what waits is at most MAX_PENDING.
+// What is kept of those that ran is younger than MAX_PENDING + MAX_REMEMBERED / 2 calls, and up to MAX_REMEMBERED / 2
+// more; what waits is at most MAX_PENDING.
 _Static_assert(2 * MAX_PENDING + MAX_REMEMBERED <= EMU_SET_PLACES,
                "there is a place for every operation that is added");
 
