@@ -60,7 +60,8 @@ template <class Config> struct DownHopper {
     };
 
     template <class Chunk>
-    __device__ __forceinline__ void take(const Chunk &chunk, float *staging, const RoutedToken *tokens, const Tile &tile, int row_block) const
+    __device__ __forceinline__ void take(const Chunk &chunk, float *staging, const RoutedToken *tokens, const Tile &tile,
+                                         int row_block) const
     {
         int warp = Gemm::group_thread() / 32;
         Adder{args, tokens, shared_address(staging) + warp * Adder::warp_bytes, tile.num_tokens, tile.expert,
