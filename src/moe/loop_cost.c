@@ -4,7 +4,6 @@
 
 // Alike in compute capability 9.0 and 12.x: CUDA C++ programming guide, technical specifications, and cuda_occupancy.h.
 #define MAX_REGISTERS 65536
-#define RESERVED_SHARED_BYTES 1024 // of each CTA
 #define SHARED_GRANULE 128
 #define REGISTER_GRANULE 256 // of a warp
 #define QUARTERS 4           // registers and warps are a quarter's
@@ -34,7 +33,7 @@ static int least(int a, int b) {
 int mj_loop_cost_ctas_per_sm(const struct mj_machine *machine, int registers, int num_threads, int shared_bytes) {
     int warps = mj_ceil_div(num_threads, 32), warp_registers = round_up(registers * 32, REGISTER_GRANULE);
     int fitting_warps = warp_registers > 0 ? MAX_REGISTERS / QUARTERS / warp_registers * QUARTERS : machine->max_warps;
-    int shared = round_up(shared_bytes + RESERVED_SHARED_BYTES, SHARED_GRANULE);
+    int shared = round_up(shared_bytes + MJ_RESERVED_SHARED_BYTES, SHARED_GRANULE);
     // A single CTA must fit even if its warps filled all quarters evenly.
     if (round_up(warps, QUARTERS) * warp_registers > MAX_REGISTERS) return 0;
     int ctas = least(fitting_warps, machine->max_warps) / warps;

@@ -3,6 +3,10 @@
 #ifndef MOEJIT_MOE_MACHINE_TABLE_H
 #define MOEJIT_MOE_MACHINE_TABLE_H
 
+// Shared memory that each CTA takes more than it asks for (compute capability 9.0 and 12.x: CUDA C++ programming guide,
+// technical specifications).
+#define MJ_RESERVED_SHARED_BYTES 1024
+
 struct mj_machine {
     const char *arch, *gpu; // "sm_90a", "H100 80GB HBM3"
     int num_sms;

@@ -28,6 +28,13 @@ const char *moejit_tile_name(int32_t tile_idx) {
     return tile_idx >= 0 && tile_idx < MJ_NUM_TILES ? mj_tiles[tile_idx].name : NULL;
 }
 
+int mj_tile_find(const char *name) {
+    for (int i = 0; i < MJ_NUM_TILES; i++) {
+        if (strcmp(mj_tiles[i].name, name) == 0) return i;
+    }
+    return -1;
+}
+
 // Experts have unequal shares. On an H100 the Hopper tile that holds one and a half times the average was the fastest
 // at every one of nine token counts (docs/benchmarks.md).
 static long long tokens_to_hold(moejit_family family, long long tokens_per_expert) {

@@ -17,6 +17,9 @@ struct mj_tile {
 #define MJ_NUM_TILES 15
 extern const struct mj_tile mj_tiles[MJ_NUM_TILES];
 
+// The tile of that name, or -1.
+int mj_tile_find(const char *name);
+
 // The family's tile for T tokens: the narrowest that holds the tokens of an average expert, or (Hopper) one and a half
 // times as many.
 int mj_tile_choose(const struct mj_problem *problem, moejit_family family, int num_tokens);

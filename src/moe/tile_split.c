@@ -2,13 +2,13 @@
 
 #include "moe/machine_table.h"
 
-#define LEAST_STEPS 2       // of a CTA: fewer would be latency alone
-#define RESERVED_BYTES 1024 // of shared memory, for each CTA (CUDA C++ programming guide, compute capability 9.0)
+#define LEAST_STEPS 2 // of a CTA: fewer would be latency alone
 
 // CTAs that run at the same time on a GPU of the arch.
 static long long resident_ctas(const struct mj_tile *tile, const struct mj_problem *problem) {
     const struct mj_machine *machine = mj_machine_find("sm_90a");
-    int ctas = machine->shared_bytes / (mj_tile_shared_bytes(tile, problem->layer.num_local_experts) + RESERVED_BYTES);
+    int ctas = machine->shared_bytes /
+               (mj_tile_shared_bytes(tile, problem->layer.num_local_experts) + MJ_RESERVED_SHARED_BYTES);
     return (long long)machine->num_sms * (ctas < tile->blocks_per_sm ? ctas : tile->blocks_per_sm);
 }
 

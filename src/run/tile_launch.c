@@ -57,7 +57,8 @@ struct mj_tile_launch mj_tile_launch_plan(const struct mj_layer_tiles *layer, co
     struct mj_split_args split = mj_tile_split(tile, problem, num_tiles, reduced, layer->max_tile_ctas);
     struct mj_tile_demand demand = demand_of(layer, kernel->tile_idx, rows, &split);
     struct mj_tile_room room = room_for(layer, kernel);
-    int in_waves = mj_tile_uses_mma(tile) ? ctas_in_waves(layer, &room) : room.most_ctas;
+    bool choose = mj_tile_uses_mma(tile) && mj_tile_comes_in_waves(&demand, &room);
+    int in_waves = choose ? ctas_in_waves(layer, &room) : room.most_ctas;
     struct mj_tile_spread spread = mj_tile_spread(&demand, &room, in_waves);
     long long resident = (long long)room.num_sms * spread.ctas_per_sm;
     return (struct mj_tile_launch){

@@ -7,11 +7,9 @@
 #include "moe/tile_split.h"
 
 static const struct mj_tile *find_tile(const char *name) {
-    for (int i = 0; i < MJ_NUM_TILES; i++) {
-        if (strcmp(mj_tiles[i].name, name) == 0) return &mj_tiles[i];
-    }
-    fail_msg("no tile %s", name);
-    return NULL;
+    int tile = mj_tile_find(name);
+    if (tile < 0) fail_msg("no tile %s", name);
+    return &mj_tiles[tile];
 }
 
 static struct mj_problem make_problem(int hidden, int intermediate, int experts, moejit_sum sum) {

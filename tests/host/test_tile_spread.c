@@ -9,11 +9,9 @@
 static const struct mj_tile_room h100 = {132, 228 * 1024, 1024, 7};
 
 static const struct mj_tile *find_tile(const char *name) {
-    for (int i = 0; i < MJ_NUM_TILES; i++) {
-        if (strcmp(mj_tiles[i].name, name) == 0) return &mj_tiles[i];
-    }
-    fail_msg("no tile %s", name);
-    return NULL;
+    int tile = mj_tile_find(name);
+    if (tile < 0) fail_msg("no tile %s", name);
+    return &mj_tiles[tile];
 }
 
 static struct mj_tile_demand demand_of(const char *tile, long long num_ctas, int steps) {

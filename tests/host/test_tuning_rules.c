@@ -157,9 +157,7 @@ static const struct measured {
 static const struct mj_tile *measured_tile(const char *name) {
     static const struct mj_tile retired[] = {{"hopper_256x128x64", MOEJIT_FAMILY_HOPPER, 256, 128, 64, 7, 640, 1},
                                              {"hopper_192x192x64", MOEJIT_FAMILY_HOPPER, 192, 192, 64, 6, 512, 1}};
-    for (int t = 0; t < MJ_NUM_TILES; t++) {
-        if (strcmp(mj_tiles[t].name, name) == 0) return &mj_tiles[t];
-    }
+    if (mj_tile_find(name) >= 0) return &mj_tiles[mj_tile_find(name)];
     for (size_t t = 0; t < sizeof(retired) / sizeof(retired[0]); t++) {
         if (strcmp(retired[t].name, name) == 0) return &retired[t];
     }

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "bench.h"
+#include "moe/tile.h"
 
 static const char help[] =
     "Usage: moejit bench [options]\n"
@@ -147,9 +148,7 @@ static bool take_family(struct bench_options *options, char *item) {
 }
 
 static bool take_tile(struct bench_options *options, const char *name) {
-    for (int i = 0; moejit_tile_name(i) != NULL; i++) {
-        if (strcmp(moejit_tile_name(i), name) == 0) options->tile = i + 1;
-    }
+    options->tile = mj_tile_find(name) + 1;
     if (options->tile == 0)
         command_usage("bench", "--tile is \"%s\", which is not one of those of 'moejit run --help'", name);
     return options->tile > 0;

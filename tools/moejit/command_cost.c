@@ -92,11 +92,8 @@ static bool take_tokens(struct cost_options *options, const char *list) {
 }
 
 static bool take_tile(struct cost_options *options, const char *name) {
-    for (int i = 0; i < MJ_NUM_TILES; i++) {
-        if (strcmp(mj_tiles[i].name, name) != 0) continue;
-        options->tile = i;
-        return true;
-    }
+    options->tile = mj_tile_find(name);
+    if (options->tile >= 0) return true;
     command_usage(command_name, "--tile is \"%s\", which is no tile; 'moejit run --help' lists them", name);
     return false;
 }

@@ -105,12 +105,8 @@ static const struct option long_options[] = {
 };
 
 static bool take_tile(const char *text, int *tile) {
-    for (int i = 0; moejit_tile_name(i) != NULL; i++) {
-        if (strcmp(moejit_tile_name(i), text) == 0) {
-            *tile = i + 1;
-            return true;
-        }
-    }
+    *tile = mj_tile_find(text) + 1;
+    if (*tile > 0) return true;
     command_usage("run", "--tile is \"%s\", which is not one of the list in --help", text);
     return false;
 }

@@ -7,6 +7,7 @@
 
 #include "gpu.h"
 #include "layer_options.h"
+#include "moe/tile.h"
 #include "tune_options.h"
 #include "tune_repeat.h"
 
@@ -229,9 +230,7 @@ static bool take(struct tune *tune, int option, const char *value) {
         tune->family = (moejit_family)choice;
         return true;
     case OPTION_TILE:
-        for (int i = 0; moejit_tile_name(i) != NULL; i++) {
-            if (strcmp(moejit_tile_name(i), value) == 0) tune->tile = i + 1;
-        }
+        tune->tile = mj_tile_find(value) + 1;
         if (tune->tile == 0)
             command_usage("tune", "--tile is \"%s\", which is not one of those of 'moejit run --help'", value);
         return tune->tile > 0;
