@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "layer_changes.h"
 #include "layer_run.h"
 #include "moe/tile.h"
 
@@ -144,10 +145,6 @@ static void skewed(struct layer_case *what) {
     what->routing = ROUTING_SKEWED;
 }
 
-static void no_expert_here(struct layer_case *what) {
-    what->routing = ROUTING_NONE;
-}
-
 static void a_slice_of_experts(struct layer_case *what) {
     what->layer.num_local_experts = 7;
     what->layer.local_expert_offset = 9;
@@ -161,28 +158,12 @@ static void one_expert(struct layer_case *what) {
     }
 }
 
-static void adding(struct layer_case *what) {
-    what->output_mode = MOEJIT_OUTPUT_ACCUMULATE;
-}
-
 static void into_zeros(struct layer_case *what) {
     what->output_mode = MOEJIT_OUTPUT_ASSUME_ZERO;
 }
 
-static void weights_on_the_input(struct layer_case *what) {
-    what->layer.router_weight_on_input = 1;
-}
-
 static void nvfp4_activations(struct layer_case *what) {
     what->layer.activation_format = MOEJIT_FORMAT_NVFP4;
-}
-
-static void by_graph(struct layer_case *what) {
-    what->graph = true;
-}
-
-static void serially(struct layer_case *what) {
-    what->serial_launches = true;
 }
 
 static void again(struct layer_case *what) {

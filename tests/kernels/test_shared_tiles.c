@@ -4,6 +4,7 @@
 
 #include <string.h>
 
+#include "layer_changes.h"
 #include "layer_run.h"
 #include "moe/tile_split.h"
 #include "run/context.h"
@@ -164,10 +165,6 @@ static void several_tiles_of_an_expert(struct layer_case *what) {
     what->routing = ROUTING_SKEWED;
 }
 
-static void no_expert_here(struct layer_case *what) {
-    what->routing = ROUTING_NONE;
-}
-
 static void fewer_live(struct layer_case *what) {
     what->num_tokens = 5;
     what->live_tokens = 2;
@@ -180,22 +177,6 @@ static void none_live(struct layer_case *what) {
 static void nvfp4_activations(struct layer_case *what) {
     what->layer.activation_format = MOEJIT_FORMAT_NVFP4;
     what->num_tokens = 3;
-}
-
-static void adding(struct layer_case *what) {
-    what->output_mode = MOEJIT_OUTPUT_ACCUMULATE;
-}
-
-static void weights_on_the_input(struct layer_case *what) {
-    what->layer.router_weight_on_input = 1;
-}
-
-static void by_graph(struct layer_case *what) {
-    what->graph = true;
-}
-
-static void serially(struct layer_case *what) {
-    what->serial_launches = true;
 }
 
 static void in_one_stream(struct layer_case *what) {
