@@ -30,11 +30,11 @@ template <class Config, class Gemm> struct DownEpilogue {
     // Staged sums of `columns` columns of the output, the first of them `first_column`; eight of one token a thread.
     template <int columns, int num_threads, class Tokens>
     __device__ static void store(const float *staging, const Tile &tile, int first_column, int thread, const mj_down_args &args,
-                                 const Tokens &tokens)
+                                 const Tokens &tokens, float alpha)
     {
         constexpr int element_bytes = Config::output_dtype == MJ_DTYPE_F32 ? 4 : 2;
         int end_column = (args.first_row_block + args.num_row_blocks) * MJ_BLOCK_ROWS;
-        float scale = __fmul_rn(args.alpha[tile.expert], weight_unit<Config>());
+        float scale = __fmul_rn(alpha, weight_unit<Config>());
         int64_t bias_row = static_cast<int64_t>(tile.expert) * Config::hidden;
         for_each_group<columns, 8, num_threads>(tile.num_tokens, thread, [&](int token, int local) {
             int column = first_column + local;

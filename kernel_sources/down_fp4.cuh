@@ -37,7 +37,8 @@ template <class Config> struct DownFp4 {
             __syncthreads();
             typename Epilogue::TokensInMemory tokens{args, tile.first_position};
             Epilogue::template store<Config::block_rows, Config::num_threads>(staging, tile, first_column,
-                                                                              static_cast<int>(threadIdx.x), args, tokens);
+                                                                              static_cast<int>(threadIdx.x), args, tokens,
+                                                                              args.alpha[tile.expert]);
             __syncthreads(); // the next tile overwrites token_rows and the ring
         }
     }

@@ -10,6 +10,7 @@ template <class Config> struct DownHopper {
     using Gemm = GemmHopper<Config>;
     using Epilogue = DownEpilogue<Config, Gemm>;
     using Adder = FragmentAdder<Config, Gemm>;
+    using Alpha = float;
     static constexpr int reduced = Config::intermediate;
     static constexpr bool weights_first = true;
     static constexpr int row_block_bytes = (Config::intermediate + MJ_BLOCK_COLUMNS - 1) / MJ_BLOCK_COLUMNS * MJ_BLOCK_BYTES;
@@ -50,6 +51,7 @@ template <class Config> struct DownHopper {
     static constexpr bool notes_tokens = true; // every row block of a tile asks for their pairs and weights
     static constexpr bool takes_fragments = Adder::serves;
 
+    __device__ __forceinline__ Alpha alpha_of(int expert) const { return args.alpha[expert]; }
     __device__ __forceinline__ float weight(int pair) const { return Epilogue::weight_of(args, pair); }
 
     struct Tokens {
@@ -61,17 +63,17 @@ template <class Config> struct DownHopper {
 
     template <class Chunk>
     __device__ __forceinline__ void take(const Chunk &chunk, float *staging, const RoutedToken *tokens, const Tile &tile,
-                                         int row_block) const
+                                         int row_block, Alpha alpha) const
     {
         int warp = Gemm::group_thread() / 32;
         Adder{args, tokens, shared_address(staging) + warp * Adder::warp_bytes, tile.num_tokens, tile.expert,
-              row_block * MJ_BLOCK_ROWS + warp * 16}.add(chunk);
+              row_block * MJ_BLOCK_ROWS + warp * 16, alpha}.add(chunk);
     }
 
-    __device__ __forceinline__ void store(const float *staging, const RoutedToken *tokens, const Tile &tile, int row_block) const
+    __device__ __forceinline__ void store(const float *staging, const RoutedToken *tokens, const Tile &tile, int row_block, Alpha alpha) const
     {
         Epilogue::template store<MJ_BLOCK_ROWS, Gemm::group_threads>(staging, tile, row_block * MJ_BLOCK_ROWS,
-                                                                     Gemm::group_thread(), args, Tokens{tokens});
+                                                                     Gemm::group_thread(), args, Tokens{tokens}, alpha);
     }
 };
 

@@ -38,7 +38,8 @@ template <class Config> struct DownPortable {
             __syncthreads();
             typename Epilogue::TokensInMemory tokens{args, tile.first_position};
             Epilogue::template store<Config::block_rows, Config::num_threads>(staging, tile, first_column,
-                                                                              static_cast<int>(threadIdx.x), args, tokens);
+                                                                              static_cast<int>(threadIdx.x), args, tokens,
+                                                                              args.alpha[tile.expert]);
             __syncthreads(); // the next tile overwrites token_rows and the ring
         }
     }

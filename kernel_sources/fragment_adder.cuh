@@ -19,11 +19,12 @@ template <class Config, class Gemm> struct FragmentAdder {
     const RoutedToken *tokens; // of the chunk, all chunk_tokens of them; those beyond num_tokens count for nothing
     uint32_t staging;          // the warp's
     int num_tokens, expert, first_column;
+    float alpha; // of the expert
 
     // By a warp; chunk: 16 rows by chunk_tokens tokens of sums, from first_column on.
     template <class Chunk> __device__ __forceinline__ void add(const Chunk &chunk) const
     {
-        float scale = __fmul_rn(args.alpha[expert], weight_unit<Config>());
+        float scale = __fmul_rn(alpha, weight_unit<Config>());
         int lane = threadIdx.x % 32;
         float bias[2] = {bias_of(lane / 4), bias_of(lane / 4 + 8)};
 #pragma unroll

@@ -28,15 +28,27 @@ template <class Config, class Gemm> struct GateUpEpilogue {
     // The staged row of a channel of the tile's, or of its gate: eight gates come before their eight ups.
     __device__ __forceinline__ static int row_of(int channel) { return Config::gated ? channel / 8 * 16 + channel % 8 : channel; }
 
+    // Of an expert.
+    struct Alpha {
+        float gate, up;
+    };
+
+    __device__ __forceinline__ static Alpha alpha_of(const mj_gate_up_args &args, int expert)
+    {
+        const float *alpha = args.alpha + static_cast<int64_t>(expert) * args.alpha_stride;
+        return {alpha[0], alpha[args.alpha_stride - 1]};
+    }
+
     // What a channel needs for all of a token's channels.
     struct Scales {
-        float gate_alpha, up_alpha, weight;
+        Alpha alpha;
+        float weight = 1.0f;
 
         template <class Pairs>
-        __device__ __forceinline__ Scales(const Tile &tile, int token, const mj_gate_up_args &args, const Pairs &sorted_pairs)
+        __device__ __forceinline__ Scales(const Alpha &of_expert, const Tile &tile, int token, const mj_gate_up_args &args,
+                                          const Pairs &sorted_pairs)
+            : alpha(of_expert)
         {
-            const float *alpha = args.alpha + static_cast<int64_t>(tile.expert) * args.alpha_stride;
-            gate_alpha = alpha[0], up_alpha = alpha[args.alpha_stride - 1], weight = 1.0f;
             if constexpr (Config::router_weight_on_input) weight = args.router_weights[sorted_pairs[tile.first_position + token]];
         }
     };
@@ -54,13 +66,13 @@ template <class Config, class Gemm> struct GateUpEpilogue {
             for (int c = 0; c < width; c++) {
                 int gate_row = source_row<Config::row_order>(channel + c, false, Config::intermediate);
                 int up_row = source_row<Config::row_order>(channel + c, true, Config::intermediate);
-                float gate = finish(h[c], scales.gate_alpha, scales.weight, expert, gate_row, args);
-                h[c] = activate<Config>(gate, finish(ups[c], scales.up_alpha, scales.weight, expert, up_row, args), args);
+                float gate = finish(h[c], scales.alpha.gate, scales.weight, expert, gate_row, args);
+                h[c] = activate<Config>(gate, finish(ups[c], scales.alpha.up, scales.weight, expert, up_row, args), args);
             }
         } else {
 #pragma unroll
             for (int c = 0; c < width; c++) {
-                h[c] = activate<Config>(finish(h[c], scales.gate_alpha, scales.weight, expert, channel + c, args), 0.0f, args);
+                h[c] = activate<Config>(finish(h[c], scales.alpha.gate, scales.weight, expert, channel + c, args), 0.0f, args);
             }
         }
     }
@@ -74,21 +86,21 @@ template <class Config, class Gemm> struct GateUpEpilogue {
     // is rounded to it: activate_staged(), a barrier, and store() or store_codes(); otherwise store() alone.
     template <int channels, int num_threads, class Pairs>
     __device__ static void activate_staged(float *staging, const Tile &tile, int first_channel, int thread,
-                                           const mj_gate_up_args &args, const Pairs &sorted_pairs)
+                                           const mj_gate_up_args &args, const Pairs &sorted_pairs, const Alpha &alpha)
     {
         constexpr int width = channels_per_thread<channels, num_threads>;
         for_each_group<channels, width, num_threads>(tile.num_tokens, thread, [&](int token, int local) {
             int channel = first_channel + local;
             if (channel >= Config::intermediate) return;
             float *staged = staging + token * Gemm::staging_stride + row_of(local), h[width];
-            activated(h, staged, Scales(tile, token, args, sorted_pairs), tile.expert, channel, args);
+            activated(h, staged, Scales(alpha, tile, token, args, sorted_pairs), tile.expert, channel, args);
             for (int c = 0; c < width; c++) staged[c] = h[c];
         });
     }
 
     template <int channels, int num_threads, class Pairs>
     __device__ static void store(const float *staging, const Tile &tile, int first_channel, int thread,
-                                 const mj_gate_up_args &args, const Pairs &sorted_pairs)
+                                 const mj_gate_up_args &args, const Pairs &sorted_pairs, const Alpha &alpha)
     {
         constexpr bool quantised = Config::activation_format == MJ_FORMAT_NVFP4;
         constexpr int width = quantised ? 16 : channels_per_thread<channels, num_threads>;
@@ -102,7 +114,7 @@ template <class Config, class Gemm> struct GateUpEpilogue {
                 for (int c = 0; c < width; c++) h[c] = staged[row_of(local + c)];
                 quantise_block(h, args.intermediate_scale[tile.expert * args.intermediate_scale_stride]);
             } else {
-                activated(h, staged + row_of(local), Scales(tile, token, args, sorted_pairs), tile.expert, channel, args);
+                activated(h, staged + row_of(local), Scales(alpha, tile, token, args, sorted_pairs), tile.expert, channel, args);
             }
             int64_t offset = static_cast<int64_t>(tile.first_position + token) * Config::intermediate + channel;
             store_bf16(static_cast<uint16_t *>(args.intermediate) + offset, h);

@@ -39,7 +39,7 @@ template <class Config> struct GateUpFp4 {
             __syncthreads();
             int first_channel = tile.row_tile * tile_channels, thread = static_cast<int>(threadIdx.x);
             Epilogue::template activate_staged<tile_channels, Config::num_threads>(staging, tile, first_channel, thread, args,
-                                                                                   args.sorted_pairs);
+                                                                                   args.sorted_pairs, Epilogue::alpha_of(args, tile.expert));
             __syncthreads();
             Epilogue::template store_codes<tile_channels, Config::num_threads>(staging, tile, first_channel, thread, args);
             __syncthreads(); // the next tile overwrites token_rows and the ring

@@ -9,6 +9,7 @@ namespace moejit {
 template <class Config> struct GateUpHopper {
     using Gemm = GemmHopper<Config>;
     using Epilogue = GateUpEpilogue<Config, Gemm>;
+    using Alpha = typename Epilogue::Alpha;
     static constexpr int reduced = Config::hidden;
     static constexpr bool weights_first = false; // what it routes with, or route, is the kernel before
     static constexpr int block_channels = Config::gated ? MJ_BLOCK_ROWS / 2 : MJ_BLOCK_ROWS; // of a packed row block
@@ -33,6 +34,14 @@ template <class Config> struct GateUpHopper {
                                     });
     }
 
+    // While the kernel before still runs, which may have written them.
+    __device__ __forceinline__ void prepare() const
+    {
+        if constexpr (Gemm::can_fold) {
+            if (routing.expert_offsets.folded) prefetch_ids<Config::top_k>(args.fold);
+        }
+    }
+
     // By the multiplying warps, which have nothing else to do until weights arrive.
     __device__ __forceinline__ void begin_multiplying() const
     {
@@ -49,16 +58,18 @@ template <class Config> struct GateUpHopper {
 
     static constexpr bool notes_tokens = false, takes_fragments = false;
 
-    __device__ __forceinline__ void store(float *staging, const RoutedToken *, const Tile &tile, int row_block) const
+    __device__ __forceinline__ Alpha alpha_of(int expert) const { return Epilogue::alpha_of(args, expert); }
+
+    __device__ __forceinline__ void store(float *staging, const RoutedToken *, const Tile &tile, int row_block, const Alpha &alpha) const
     {
         int first_channel = row_block * block_channels, thread = Gemm::group_thread();
         if constexpr (Config::activation_format == MJ_FORMAT_NVFP4) {
             Epilogue::template activate_staged<block_channels, Gemm::group_threads>(staging, tile, first_channel, thread, args,
-                                                                                    routing.sorted_pairs);
+                                                                                    routing.sorted_pairs, alpha);
             Gemm::group_barrier();
         }
         Epilogue::template store<block_channels, Gemm::group_threads>(staging, tile, first_channel, thread, args,
-                                                                      routing.sorted_pairs);
+                                                                      routing.sorted_pairs, alpha);
     }
 };
 

@@ -42,11 +42,11 @@ template <class Config> struct GateUpPortable {
             __syncthreads();
             if constexpr (Config::activation_format == MJ_FORMAT_NVFP4) {
                 Epilogue::template activate_staged<tile_channels, Config::num_threads>(staging, tile, first_channel, thread, args,
-                                                                                       args.sorted_pairs);
+                                                                                       args.sorted_pairs, Epilogue::alpha_of(args, tile.expert));
                 __syncthreads();
             }
             Epilogue::template store<tile_channels, Config::num_threads>(staging, tile, first_channel, thread, args,
-                                                                         args.sorted_pairs);
+                                                                         args.sorted_pairs, Epilogue::alpha_of(args, tile.expert));
             __syncthreads(); // the next tile overwrites token_rows and the ring
         }
     }

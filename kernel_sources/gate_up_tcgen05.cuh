@@ -154,7 +154,7 @@ template <class Base> __device__ __forceinline__ void gate_up_tcgen05(const mj_g
         __syncthreads();
         int first_channel = tile.row_tile * tile_channels, thread = static_cast<int>(threadIdx.x);
         Epilogue::template activate_staged<tile_channels, Config::num_threads>(shared.staging, tile, first_channel, thread, args,
-                                                                               args.sorted_pairs);
+                                                                               args.sorted_pairs, Epilogue::alpha_of(args, tile.expert));
         __syncthreads();
         Epilogue::template store_codes<tile_channels, Config::num_threads>(shared.staging, tile, first_channel, thread, args);
         __syncthreads(); // the next tile overwrites token_rows and the staged values

@@ -35,7 +35,10 @@ template <class Config, class Step> struct HopperKernel {
         if constexpr (Gemm::can_split) gemm.split = args.split;
         const Step step{args, Gemm::routing(args, shared)};
         int num_experts = args.num_local_experts;
-        if constexpr (!Step::weights_first) begin_after_earlier_grids();
+        if constexpr (!Step::weights_first) {
+            step.prepare();
+            begin_after_earlier_grids();
+        }
         route(step, shared, num_experts);
         int num_tiles = shared.first_tile[num_experts];
         auto tile_of = [&](int idx) {
@@ -81,48 +84,72 @@ template <class Config, class Step> struct HopperKernel {
                                                                num_experts, step.num_row_tiles());
     }
 
-    // The thread's tokens of a tile, and their pairs: asked for before the main loop, which hides the latency.
+    // Of the tile's tokens that a thread looks up, and of its expert: asked for before the main loop, which hides the latency, as
+    // far as there are registers to keep it in.
     static constexpr int tokens_per_thread =
         Step::notes_tokens ? (Config::block_tokens + Gemm::group_threads - 1) / Gemm::group_threads : 0;
-    struct Pairs {
-        int pair[tokens_per_thread + 1]; // the last is not used
+    struct Noted {
+        RoutedToken tokens[tokens_per_thread + 1]; // the last is not used
+        typename Step::Alpha alpha;
     };
+
+    __device__ __forceinline__ static void note_pairs(Noted &noted, const Tile &tile, const Step &step)
+    {
+        if constexpr (Step::notes_tokens) {
+#pragma unroll
+            for (int i = 0; i < tokens_per_thread; i++) {
+                int token = Gemm::group_thread() + i * Gemm::group_threads;
+                noted.tokens[i].pair = token < tile.num_tokens ? step.routing.sorted_pairs[tile.first_position + token] : -1;
+            }
+        }
+    }
+
+    __device__ __forceinline__ static void note_weights(Noted &noted, const Step &step)
+    {
+        if constexpr (Step::notes_tokens) {
+#pragma unroll
+            for (int i = 0; i < tokens_per_thread; i++) {
+                int pair = noted.tokens[i].pair;
+                noted.tokens[i].weight = pair < 0 ? 0.0f : step.weight(pair);
+            }
+        }
+    }
 
     __device__ __forceinline__ static void multiply(Gemm &gemm, Shared &shared, const Tile &tile, const Step &step)
     {
         bool active = step.first_row_block(tile) + Gemm::group() * Gemm::group_blocks < step.end_row_block();
         if (Gemm::group_thread() == 0) shared.tiles[Gemm::group()] = tile;
-        Pairs pairs;
-        if constexpr (Step::notes_tokens) {
-#pragma unroll
-            for (int i = 0; i < tokens_per_thread; i++) {
-                int token = Gemm::group_thread() + i * Gemm::group_threads;
-                pairs.pair[i] = token < tile.num_tokens ? step.routing.sorted_pairs[tile.first_position + token] : -1;
-            }
+        Noted noted;
+        note_pairs(noted, tile, step);
+        if constexpr (Gemm::notes_scales_early) {
+            note_weights(noted, step);
+            noted.alpha = step.alpha_of(tile.expert);
         }
         gemm.template multiply<Step::reduced>(tile.num_tokens, active);
         if constexpr (Gemm::can_split) {
             if (!gemm.add_sums(shared.staging[0])) return;
         }
-        if (active) finish(gemm, shared, pairs, step);
+        if (active) finish(gemm, shared, noted, step);
         if constexpr (Gemm::can_split) gemm.end_sharing();
     }
 
     static constexpr int chunks = Config::block_tokens / Gemm::chunk_tokens;
 
-    __device__ __forceinline__ static void finish(const Gemm &gemm, Shared &shared, const Pairs &pairs, const Step &step)
+    __device__ __forceinline__ static void finish(const Gemm &gemm, Shared &shared, Noted &noted, const Step &step)
     {
         float *staging = shared.staging[Gemm::group()];
         RoutedToken *tokens = shared.tokens[Gemm::group()];
+        if constexpr (!Gemm::notes_scales_early) note_weights(noted, step);
         if constexpr (Step::notes_tokens) {
 #pragma unroll
             for (int i = 0; i < tokens_per_thread; i++) {
-                int token = Gemm::group_thread() + i * Gemm::group_threads, pair = pairs.pair[i];
-                if (token < Config::block_tokens) tokens[token] = RoutedToken{pair, pair < 0 ? 0.0f : step.weight(pair)};
+                int token = Gemm::group_thread() + i * Gemm::group_threads;
+                if (token < Config::block_tokens) tokens[token] = noted.tokens[i];
             }
         }
         Gemm::group_barrier(); // tokens were noted by all threads, the tile by one
         const Tile tile = shared.tiles[Gemm::group()];
+        if constexpr (!Gemm::notes_scales_early) noted.alpha = step.alpha_of(tile.expert);
         int first_row_block = step.first_row_block(tile) + Gemm::group() * Gemm::group_blocks;
         if constexpr (Step::takes_fragments) {
 #pragma unroll
@@ -130,17 +157,17 @@ template <class Config, class Step> struct HopperKernel {
                 int idx = c % chunks, row_block = first_row_block + c / chunks;
                 if (row_block >= step.end_row_block() || idx * Gemm::chunk_tokens >= tile.num_tokens) continue;
                 step.take(typename Gemm::Chunk{gemm, c / chunks, idx}, staging, tokens + idx * Gemm::chunk_tokens,
-                          Gemm::chunk_of(tile, idx), row_block);
+                          Gemm::chunk_of(tile, idx), row_block, noted.alpha);
             }
             Gemm::group_barrier(); // the next tile's tokens are noted where these were
         } else {
-            store_chunks(gemm, staging, tokens, tile, first_row_block, step);
+            store_chunks(gemm, staging, tokens, tile, first_row_block, noted.alpha, step);
         }
     }
 
     // Chunk by chunk of 64 rows and a few tokens. What is done with a chunk stands here once, not unrolled: see staging.cuh.
     __device__ __forceinline__ static void store_chunks(const Gemm &gemm, float *staging, const RoutedToken *tokens, const Tile &tile,
-                                                        int first_row_block, const Step &step)
+                                                        int first_row_block, const typename Step::Alpha &alpha, const Step &step)
     {
 #pragma unroll 1
         for (int i = 0; i < Gemm::group_blocks * chunks; i++) {
@@ -152,7 +179,7 @@ template <class Config, class Step> struct HopperKernel {
                 if (c == i) stage_sums<Gemm::staging_stride>(typename Gemm::Chunk{gemm, c / chunks, c % chunks}, staging);
             }
             Gemm::group_barrier();
-            step.store(staging, tokens + idx * Gemm::chunk_tokens, Gemm::chunk_of(tile, idx), row_block);
+            step.store(staging, tokens + idx * Gemm::chunk_tokens, Gemm::chunk_of(tile, idx), row_block, alpha);
             Gemm::group_barrier(); // the next chunk overwrites the staged one
         }
     }

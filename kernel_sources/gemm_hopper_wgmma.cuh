@@ -15,7 +15,7 @@ namespace moejit {
 template <class Config> struct GemmHopperWgmma {
     static constexpr int block_rows = Config::block_rows, block_tokens = Config::block_tokens;
     static constexpr int num_stages = Config::num_stages, num_threads = Config::num_threads;
-    static constexpr bool can_fold = false, can_split = false;
+    static constexpr bool can_fold = false, can_split = false, notes_scales_early = false; // registers are short
     static constexpr int row_blocks = block_rows / MJ_BLOCK_ROWS;
     static constexpr int column_blocks = Config::block_k / MJ_BLOCK_COLUMNS; // of a stage
     static constexpr int group_threads = 128, consumer_threads = num_threads - group_threads;
@@ -85,7 +85,7 @@ template <class Config> struct GemmHopperWgmma {
     // A tile that is not full is multiplied at the next of a few widths.
     __device__ __forceinline__ static constexpr int next_width(int width)
     {
-        int step = width < 32 || (width < 96 && block_tokens == 96) ? 16 : (block_tokens <= 64 ? 8 : (width < 96 ? 32 : 16));
+        int step = width < 32 || (width < 96 && block_tokens == 96) ? 16 : (block_tokens <= 64 || width >= 96 ? 8 : 32);
         return width + step < block_tokens ? width + step : block_tokens;
     }
 

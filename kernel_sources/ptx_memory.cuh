@@ -49,6 +49,12 @@ template <int pending> __device__ __forceinline__ void copy_async_wait()
     asm volatile("cp.async.wait_group %0;" ::"n"(pending) : "memory");
 }
 
+// "prefetch": to L2, which all kernels share, so that it may be asked for before another one has written it.
+__device__ __forceinline__ void prefetch_l2(const void *source)
+{
+    asm volatile("prefetch.global.L2 [%0];" ::"l"(__cvta_generic_to_global(source)));
+}
+
 // "ldmatrix": four, or two, 8x8 matrices of 16-bit elements; lane l gives the address of row l % 8 of matrix l / 8.
 __device__ __forceinline__ void load_matrix_x4(uint32_t (&m)[4], uint32_t row_address)
 {

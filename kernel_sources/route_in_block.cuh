@@ -25,6 +25,14 @@ template <bool can_fold> struct Routing {
     RoutedList<can_fold> expert_offsets, sorted_pairs;
 };
 
+// By the whole CTA, before the ids may be read: they come from memory meanwhile.
+template <int top_k> __device__ __forceinline__ void prefetch_ids(const mj_fold_args &args)
+{
+    constexpr int ids_of_line = 32;
+    int first = static_cast<int>(threadIdx.x) * ids_of_line;
+    if (first < args.num_tokens * top_k) prefetch_l2(args.expert_ids + first);
+}
+
 // Groups the pairs by local expert, in ascending order inside one, and counts tiles as count_tiles does. A thread has a pair;
 // warps take turns at the experts' counts, so that the order is that of the pairs. By the whole CTA.
 template <int block_tokens, int top_k, int num_threads>

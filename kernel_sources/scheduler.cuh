@@ -84,23 +84,29 @@ __device__ __forceinline__ void count_tiles(int *first_tile, int *warp_sums, con
         [&](int e, int before) { first_tile[e] = before; });
 }
 
+// The last e with first_tile[e] <= tile_idx. By all lanes of a warp, which look at 32 places at a time.
+__device__ __forceinline__ int find_expert(int tile_idx, const int *first_tile, int num_experts)
+{
+    int lane = static_cast<int>(threadIdx.x) % 32, first = 0, count = num_experts;
+    while (count > 1) {
+        int stride = (count + 31) / 32, at = lane * stride;
+        int before = __popc(__ballot_sync(0xffffffffu, at < count && first_tile[first + at] <= tile_idx)) - 1;
+        first += before * stride;
+        count = count - before * stride < stride ? count - before * stride : stride;
+    }
+    return first;
+}
+
+// By all lanes of a warp.
 template <int block_tokens, class Offsets>
 __device__ __forceinline__ Tile find_tile(int tile_idx, const int *first_tile, const Offsets &expert_offsets, int num_experts)
 {
-    int low = 0, high = num_experts; // the last e with first_tile[e] <= tile_idx
-    while (high - low > 1) {
-        int middle = (low + high) / 2;
-        if (first_tile[middle] <= tile_idx) {
-            low = middle;
-        } else {
-            high = middle;
-        }
-    }
-    int begin = expert_offsets[low], num_pairs = expert_offsets[low + 1] - begin;
+    int expert = find_expert(tile_idx, first_tile, num_experts), local_idx = tile_idx - first_tile[expert];
+    int begin = expert_offsets[expert], num_pairs = expert_offsets[expert + 1] - begin;
+    if (num_pairs <= block_tokens) return Tile{expert, local_idx, begin, num_pairs}; // without a division
     int num_token_tiles = token_tiles<block_tokens>(num_pairs), per_tile = tokens_per_tile<block_tokens>(num_pairs);
-    int local_idx = tile_idx - first_tile[low];
     int first = local_idx % num_token_tiles * per_tile, left = num_pairs - first;
-    return Tile{low, local_idx / num_token_tiles, begin + first, left < per_tile ? left : per_tile};
+    return Tile{expert, local_idx / num_token_tiles, begin + first, left < per_tile ? left : per_tile};
 }
 
 } // namespace moejit
