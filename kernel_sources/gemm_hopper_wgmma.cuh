@@ -21,6 +21,9 @@ template <class Config> struct GemmHopperWgmma {
     static constexpr int group_threads = 128, consumer_threads = num_threads - group_threads;
     static constexpr int groups = consumer_threads / group_threads, group_blocks = row_blocks / groups; // of packed rows
     static constexpr int blocks = group_blocks * column_blocks; // that a warpgroup dequantises of a stage
+    // That a warpgroup waits for together. With two row blocks there are registers for three sets of A, and only one other
+    // warpgroup to keep the tensor cores busy.
+    static constexpr int stages_at_once = group_blocks == 2 ? 2 : 1;
     // Of the copying warps the first copies weights, and runs ahead of the others, which copy token rows.
     static constexpr int token_threads = num_threads - consumer_threads - 32;
     static constexpr int copied_rows = token_threads / 8; // at a time: eight threads copy 128 bytes
@@ -41,6 +44,7 @@ template <class Config> struct GemmHopperWgmma {
 
     static_assert(groups * group_blocks * MJ_BLOCK_ROWS == block_rows, "whole row blocks for each warpgroup");
     static_assert(blocks <= 2, "dequantised at once");
+    static_assert(stages_at_once == 1 || blocks == 2, "a stage is freed while the second block of the next one is dequantised");
     static_assert(block_tokens % chunk_tokens == 0 && block_tokens <= 256, "whole chunks, an n of wgmma");
 
     // Arrivals: of each thread that copies token rows once they are here, and the announcement of the weights.
@@ -233,38 +237,49 @@ template <class Config> struct GemmHopperWgmma {
         constexpr int full_stages = reduced / Config::block_k, steps_left = reduced % Config::block_k / 16;
         pin_sums<width>();
 #pragma unroll 1
-        for (int i = 0; i < full_stages; i++) consume_stage<width, column_blocks * 4>();
-        if constexpr (steps_left > 0) consume_stage<width, steps_left>();
+        for (int i = 0; i < full_stages / stages_at_once; i++) consume_stages<width, stages_at_once, column_blocks * 4>();
+        if constexpr (full_stages % stages_at_once != 0) consume_stages<width, full_stages % stages_at_once, column_blocks * 4>();
+        if constexpr (steps_left > 0) consume_stages<width, 1, steps_left>();
     }
 
-    // A warpgroup waits for its own products; others keep the tensor cores busy meanwhile. A second block is dequantised while
-    // the first one's products are under way: ptxas overlaps only what stands in one basic block with them.
-    template <int width, int steps> __device__ __forceinline__ void consume_stage()
+    // A warpgroup waits for its own products, once in so many stages; others keep the tensor cores busy meanwhile. A block is
+    // dequantised while the products of the one before are under way, in registers of those before that: ptxas overlaps only
+    // what stands in one basic block with them. The last stage may have fewer steps.
+    template <int width, int num_stages, int steps> __device__ __forceinline__ void consume_stages()
     {
-        constexpr int blocks = group_blocks * ((steps + 3) / 4);
-        PackedWords words[blocks];
-        uint32_t a[blocks][4][4];
-        ring.wait_filled(cursor);
+        constexpr int stage_blocks = group_blocks * ((steps + 3) / 4), num_blocks = num_stages * stage_blocks;
+        PackedWords words[num_blocks];
+        uint32_t a[num_blocks][4][4], tokens[num_stages];
+        typename Ring::Cursor at[num_stages];
+#pragma unroll
+        for (int stage = 0; stage < num_stages; stage++, ring.advance(cursor)) {
+            at[stage] = cursor;
+            ring.wait_filled(cursor);
+        }
         fence_proxy_async(); // token rows came by cp.async, and wgmma reads them through the asynchronous proxy
 #pragma unroll
-        for (int i = 0; i < blocks; i++) load(words[i], i % group_blocks, i / group_blocks);
-        uint32_t tokens = wgmma_descriptor(memory + cursor.stage * stage_bytes);
+        for (int stage = 0; stage < num_stages; stage++) tokens[stage] = wgmma_descriptor(memory + at[stage].stage * stage_bytes);
 #pragma unroll
-        for (int i = 0; i < blocks; i++) {
-            int b = i / group_blocks;
+        for (int i = 0; i < num_blocks; i++) {
+            int stage = i / stage_blocks, r = i % group_blocks, b = i % stage_blocks / group_blocks;
+            if (i % stage_blocks == 0) {
+#pragma unroll
+                for (int j = 0; j < stage_blocks; j++) load(words[i + j], at[stage], j % group_blocks, j / group_blocks);
+            }
+            if (i >= 2) wgmma_wait<1>();
+            if (stage > 0 && i % stage_blocks == 1) ring.release(at[stage - 1]);
             dequantise_block(a[i], words[i].codes, words[i].scales);
             wgmma_fence();
 #pragma unroll
             for (int k = 0; k < 4; k++) {
                 if (b * 4 + k >= steps) break;
-                wgmma_bf16<width>(sums[i % group_blocks], a[i][k], tokens + ((b * token_block_bytes + k * 32) >> 4));
+                wgmma_bf16<width>(sums[r], a[i][k], tokens[stage] + ((b * token_block_bytes + k * 32) >> 4));
             }
             wgmma_commit();
         }
         wgmma_wait<0>();
         pin_sums<width>();
-        ring.release(cursor);
-        ring.advance(cursor);
+        ring.release(at[num_stages - 1]);
     }
 
     // What is done to the sums before is not moved behind.
@@ -281,11 +296,11 @@ template <class Config> struct GemmHopperWgmma {
         uint32_t codes[4], scales[2];
     };
 
-    // Of the warpgroup's row block r and column block b of the stage at the cursor.
-    __device__ __forceinline__ void load(PackedWords &words, int r, int b) const
+    // Of the warpgroup's row block r and column block b of a stage.
+    __device__ __forceinline__ void load(PackedWords &words, const typename Ring::Cursor &at, int r, int b) const
     {
         int row_block = group() * group_blocks + r;
-        uint32_t block = memory + cursor.stage * stage_bytes + token_bytes + (row_block * column_blocks + b) * MJ_BLOCK_BYTES;
+        uint32_t block = memory + at.stage * stage_bytes + token_bytes + (row_block * column_blocks + b) * MJ_BLOCK_BYTES;
         int lane = threadIdx.x % 32, tile = threadIdx.x / 32 % 4;
         load_shared_16(words.codes, block + (tile * 32 + lane) * 16);
         load_shared_8(words.scales, block + MJ_BLOCK_CODE_BYTES + (tile * 8 + lane / 4) * 8);
