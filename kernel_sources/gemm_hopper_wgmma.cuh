@@ -21,9 +21,6 @@ template <class Config> struct GemmHopperWgmma {
     static constexpr int group_threads = 128, consumer_threads = num_threads - group_threads;
     static constexpr int groups = consumer_threads / group_threads, group_blocks = row_blocks / groups; // of packed rows
     static constexpr int blocks = group_blocks * column_blocks; // that a warpgroup dequantises of a stage
-    // That a warpgroup waits for together. With two row blocks there are registers for three sets of A, and only one other
-    // warpgroup to keep the tensor cores busy.
-    static constexpr int stages_at_once = group_blocks == 2 ? 2 : 1;
     // Of the copying warps the first copies weights, and runs ahead of the others, which copy token rows.
     static constexpr int token_threads = num_threads - consumer_threads - 32;
     static constexpr int copied_rows = token_threads / 8; // at a time: eight threads copy 128 bytes
@@ -44,7 +41,6 @@ template <class Config> struct GemmHopperWgmma {
 
     static_assert(groups * group_blocks * MJ_BLOCK_ROWS == block_rows, "whole row blocks for each warpgroup");
     static_assert(blocks <= 2, "dequantised at once");
-    static_assert(stages_at_once == 1 || blocks == 2, "a stage is freed while the second block of the next one is dequantised");
     static_assert(block_tokens % chunk_tokens == 0 && block_tokens <= 256, "whole chunks, an n of wgmma");
 
     // Arrivals: of each thread that copies token rows once they are here, and the announcement of the weights.
@@ -86,14 +82,17 @@ template <class Config> struct GemmHopperWgmma {
     __device__ __forceinline__ static int group_thread() { return static_cast<int>(threadIdx.x) % group_threads; }
     __device__ __forceinline__ static void group_barrier() { named_barrier(1 + group(), group_threads); }
 
-    // A tile that is not full is multiplied at the next of a few widths.
+    // A tile that is not full is multiplied at the next of a few widths: of those that dequantising takes longer for than the
+    // products few, and no more than bring something, for each is a main loop to compile.
+    static constexpr int first_width = block_tokens == 160 ? 64 : (block_tokens <= 64 ? 16 : 32);
+
     __device__ __forceinline__ static constexpr int next_width(int width)
     {
-        int step = width < 32 || (width < 96 && block_tokens == 96) ? 16 : (block_tokens <= 64 || width >= 96 ? 8 : 32);
+        int step = 16;
+        if (block_tokens <= 64 && width >= 32) step = 8;
+        if (block_tokens == 160) step = width < 96 ? 32 : (width < 112 ? 16 : 8);
         return width + step < block_tokens ? width + step : block_tokens;
     }
-
-    static constexpr int first_width = block_tokens <= 64 ? 16 : 32;
 
     __device__ __forceinline__ static int width_of(int num_tokens)
     {
@@ -231,23 +230,28 @@ template <class Config> struct GemmHopperWgmma {
         }
     }
 
-    // The last stage may have fewer blocks, and its last block fewer steps: what is beyond was not copied, and is not read.
+    // Two stages at once where it is worth compiling: two row blocks leave registers for three sets of A, and only one other
+    // warpgroup to keep the tensor cores busy. The last stage may have fewer blocks, and its last block fewer steps: what is
+    // beyond was not copied, and is not read.
     template <int reduced, int width> __device__ __forceinline__ void multiply_at()
     {
         constexpr int full_stages = reduced / Config::block_k, steps_left = reduced % Config::block_k / 16;
+        constexpr int at_once = group_blocks == 2 && full_stages >= 4 ? 2 : 1;
         pin_sums<width>();
 #pragma unroll 1
-        for (int i = 0; i < full_stages / stages_at_once; i++) consume_stages<width, stages_at_once, column_blocks * 4>();
-        if constexpr (full_stages % stages_at_once != 0) consume_stages<width, full_stages % stages_at_once, column_blocks * 4>();
+        for (int i = 0; i < full_stages / at_once; i++) consume_stages<width, at_once, column_blocks * 4>();
+        if constexpr (full_stages % at_once != 0) consume_stages<width, full_stages % at_once, column_blocks * 4>();
         if constexpr (steps_left > 0) consume_stages<width, 1, steps_left>();
+        pin_sums<width>();
     }
 
-    // A warpgroup waits for its own products, once in so many stages; others keep the tensor cores busy meanwhile. A block is
+    // A warpgroup waits for its own products, once in `num_stages`; others keep the tensor cores busy meanwhile. A block is
     // dequantised while the products of the one before are under way, in registers of those before that: ptxas overlaps only
-    // what stands in one basic block with them. The last stage may have fewer steps.
+    // what stands in one basic block with them.
     template <int width, int num_stages, int steps> __device__ __forceinline__ void consume_stages()
     {
         constexpr int stage_blocks = group_blocks * ((steps + 3) / 4), num_blocks = num_stages * stage_blocks;
+        static_assert(num_stages == 1 || stage_blocks == 2, "a stage is freed when the second block of the next one is reached");
         PackedWords words[num_blocks];
         uint32_t a[num_blocks][4][4], tokens[num_stages];
         typename Ring::Cursor at[num_stages];
@@ -278,7 +282,6 @@ template <class Config> struct GemmHopperWgmma {
             wgmma_commit();
         }
         wgmma_wait<0>();
-        pin_sums<width>();
         ring.release(at[num_stages - 1]);
     }
 
