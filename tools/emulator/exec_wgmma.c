@@ -16,8 +16,8 @@ struct call {
     struct emu_matrix a, b;
 };
 
-// The chunk's place in its row by the number of its 128 bytes in the pattern, which begins `base` times 128 bytes after
-// a multiple of 1024.
+// The number of an address's 128 bytes, counted from where the pattern begins: `base` times 128 bytes after a multiple
+// of 1024. The PTX ISA says how base is found, not what becomes of addresses; an H100 did (docs/emulator.md).
 static uint32_t swizzled(uint32_t address, const struct emu_matrix *matrix) {
     return address ^ ((address - (matrix->base << 7)) >> 3 & (matrix->atom_bytes - 1) & ~15u);
 }
