@@ -9,7 +9,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 emulator=build/emulator/libcuda.so.1
-forms() { build/bin/ptx_forms --library "$1" "${@:2}" tests/emulator/forms/{arithmetic,conversions,floats,warps,matrices,copies}.txt; }
+forms() { build/bin/ptx_forms --library "$1" "${@:2}" tests/emulator/forms/{arithmetic,conversions,floats,warps,matrices,descriptors,copies,tensors}.txt; }
 case "${1:-}" in
 record)
     [ $# -eq 3 ] || { sed -n '2,9s/^# \{0,1\}//p' "$0"; exit 2; }

@@ -6,7 +6,7 @@
 // PTX finds a thread's twelve input words in %r0 to %r11, the last four in %r24 to %r27 too, the first six as pairs in
 // %rd0 to %rd2, the low halves of the first four in %h0 to %h3, two bits of the last one in %p0 and %p1, its input's
 // address in %rd20, its output's in %rd21, its number in the block in %r62, its lane in %r60; 16 KB of shared memory
-// are "smem". Its results are what `out` says.
+// are "smem"; a PTX that says "maps" has the tensor maps of forms.h there. Its results are what `out` says.
 #include "forms.h"
 
 #include <stdio.h>
@@ -183,6 +183,10 @@ static const char predicates[] = "    selp.u32 %r16, 1, 0, %p2;\n    selp.u32 %r
 static const char tail[] = "    st.global.v4.b32 [%rd21], {%r16, %r17, %r18, %r19};\n"
                            "    st.global.v4.b32 [%rd21+16], {%r20, %r21, %r22, %r23};\n    ret;\n}\n";
 
+bool form_has_maps(const struct form *form) {
+    return strstr(form->body, "maps") != NULL;
+}
+
 bool form_ptx(const struct form *form, const char *target, char *text, size_t bytes) {
     const char *results = form->output == 'h'   ? halves
                           : form->output == 'd' ? pairs
@@ -190,7 +194,8 @@ bool form_ptx(const struct form *form, const char *target, char *text, size_t by
                                                 : "";
     int length = snprintf(text, bytes,
                           ".version 8.7\n.target %s\n.address_size 64\n"
-                          ".visible .entry k(.param .u64 in, .param .u64 out)\n.maxntid %d, 1, 1\n{\n%s%s%s%s",
-                          target, FORM_THREADS, head, form->body, results, tail);
+                          ".visible .entry k(.param .u64 in, .param .u64 out%s)\n.maxntid %d, 1, 1\n{\n%s%s%s%s",
+                          target, form_has_maps(form) ? ", .param .align 64 .b8 maps[1024]" : "", FORM_THREADS, head,
+                          form->body, results, tail);
     return length > 0 && (size_t)length < bytes;
 }

@@ -2,6 +2,7 @@
 #ifndef MOEJIT_EMULATOR_FORMS_H
 #define MOEJIT_EMULATOR_FORMS_H
 
+#include <cuda.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -37,8 +38,19 @@ struct form {
 // says so.
 bool forms_read(const char *path, bool (*take)(void *user, const struct form *form), void *user);
 
-// The whole module: kernel k(in, out). False where it does not fit.
+// Whether it copies boxes, by maps that its kernel has as a third parameter.
+bool form_has_maps(const struct form *form);
+
+// The whole module: kernel k(in, out) or k(in, out, maps). False where it does not fit.
 bool form_ptx(const struct form *form, const char *target, char *text, size_t bytes);
+
+// Of the input and the output, by swizzle: none, 32, 64, 128 bytes.
+struct form_maps {
+    CUtensorMap in[4], out[4];
+};
+
+// library: of the driver, opened.
+CUresult forms_maps_create(void *library, void *in, void *out, struct form_maps *maps);
 
 unsigned form_blocks(const struct form *form);
 void form_fill(const struct form *form, uint32_t *words); // form_blocks * FORM_THREADS * FORM_INPUTS

@@ -147,8 +147,11 @@ static CUresult launch(struct runner *runner, const struct form *form, const cha
     struct gpu *gpu = &runner->gpu;
     CUmodule module = NULL;
     CUfunction function = NULL;
-    void *parameters[] = {&in, &out};
-    CUresult result = gpu->cuModuleLoadData(&module, ptx);
+    struct form_maps maps __attribute__((aligned(64)));
+    void *parameters[] = {&in, &out, &maps};
+    CUresult result = CUDA_SUCCESS;
+    if (form_has_maps(form)) result = forms_maps_create(gpu->library, in, out, &maps);
+    if (result == CUDA_SUCCESS) result = gpu->cuModuleLoadData(&module, ptx);
     if (result != CUDA_SUCCESS) return result;
     result = gpu->cuModuleGetFunction(&function, module, "k");
     if (result == CUDA_SUCCESS) {

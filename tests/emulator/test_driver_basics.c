@@ -72,6 +72,9 @@ static void test_proc_address(void **state) {
     assert_memory_equal(&address, &entry, sizeof(address));
     assert_int_equal(cuGetProcAddress("cuMemAlloc", &address, 2000, 0, &status), CUDA_ERROR_NOT_FOUND);
     assert_int_equal(status, CU_GET_PROC_ADDRESS_VERSION_NOT_SUFFICIENT);
+    // Maps of im2col mode are not played (docs/emulator.md), which a program learns here or when it is linked.
+    assert_int_equal(cuGetProcAddress("cuTensorMapEncodeIm2col", &address, 13000, 0, &status), CUDA_ERROR_NOT_FOUND);
+    assert_int_equal(status, CU_GET_PROC_ADDRESS_SYMBOL_NOT_FOUND);
     assert_int_equal(cuGetProcAddress("cuNothingAtAll", &address, 13000, 0, &status), CUDA_ERROR_NOT_FOUND);
     assert_int_equal(status, CU_GET_PROC_ADDRESS_SYMBOL_NOT_FOUND);
     assert_int_equal(

@@ -178,7 +178,10 @@ static void what_is_not_known_is_refused_with_a_caret(void **state) {
         HEAD ENTRY
         "cp.async.bulk.tensor.3d.shared::cluster.global.im2col.mbarrier::complete_tx::bytes [%r3], [%rd1, {%r4, %r5, "
         "%r6}], [%r7], {%h0};\nret;\n}\n",
-        "is not supported in this form", "^");
+        "instruction cp.async.bulk.tensor.3d.shared::cluster.global.im2col.mbarrier::complete_tx::bytes is not "
+        "supported "
+        "in this form",
+        "cp.async.bulk.tensor.3d.shared::cluster.global.im2col.mbarrier::complete_tx::bytes [%r3]");
     refused(HEAD ENTRY "add.what.s32 %r3, %r1, %r2;\nret;\n}\n", "is not supported in this form", "^");
     refused(HEAD ENTRY "elect.sync _|%p1, -1;\nret;\n}\n", "needs sm_90", "^");
     refused(HEAD ENTRY "add.s32 %r3, %r1, %rd1;\nret;\n}\n", "register %rd1 has 64 bits where 32 are wanted", "^");

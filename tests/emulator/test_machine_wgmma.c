@@ -16,6 +16,7 @@ struct kind {
     bool transposed, a_in_shared, a_transposed, is_f16, adds;
     int scale_a, scale_b;
     bool forgets_sums; // that it adds to
+    unsigned base;     // the image begins that many times 128 bytes after a multiple of 1024
 };
 
 static char text[200000];
@@ -40,7 +41,7 @@ static void put_head(void) {
         "mov.u32 %%r1, %%tid.x;\nand.b32 %%r2, %%r1, 31;\nshr.u32 %%r3, %%r1, 5;\n"
         // %r4: the lane's row, %r5: its first column of eight
         "shr.u32 %%r4, %%r2, 2;\nmad.lo.u32 %%r4, %%r3, 16, %%r4;\nand.b32 %%r5, %%r2, 3;\nshl.b32 %%r5, %%r5, 1;\n",
-        IMAGE_BYTES);
+        IMAGE_BYTES + 1024);
 }
 
 // %rd10: where the lane's first sum is.
@@ -118,7 +119,8 @@ static const struct order good = {"fence.proxy.async;\n",
 
 static void put_kernel(const struct kind *kind, const struct order *order) {
     put_head();
-    put("mov.u32 %%r7, s;\nshl.b32 %%r8, %%r1, 4;\nmul.wide.u32 %%rd13, %%r1, 16;\nadd.u64 %%rd13, %%rd13, %%rd1;\n"
+    put("mov.u32 %%r7, s;\nadd.u32 %%r7, %%r7, %u;\nshl.b32 %%r8, %%r1, 4;\nmul.wide.u32 %%rd13, %%r1, 16;\nadd.u64 "
+        "%%rd13, %%rd13, %%rd1;\n"
         "add.u32 %%r9, %%r7, %%r8;\nmov.u32 %%r10, 0;\nCOPY:\n"
         "ld.global.v4.u32 {%%r11, %%r12, %%r13, %%r14}, [%%rd13];\nst.shared.v4.u32 [%%r9], {%%r11, %%r12, %%r13, "
         "%%r14};\n"
@@ -127,7 +129,7 @@ static void put_kernel(const struct kind *kind, const struct order *order) {
         "setp.eq.u32 %%p1, %%r7, %%r7;\nsetp.ne.u32 %%p2, %%r7, %%r7;\n"
         "shr.u32 %%r15, %%r7, 4;\ncvt.u64.u32 %%rd14, %%r15;\nadd.u64 %%rd7, %%rd5, %%rd14;\nadd.u64 %%rd8, %%rd6, "
         "%%rd14;\n",
-        IMAGE_BYTES, order->proxy_fence, order->barrier);
+        128 * kind->base, IMAGE_BYTES, order->proxy_fence, order->barrier);
     if (kind->adds && !kind->forgets_sums) put_sums(kind->columns, true);
     for (unsigned k = 0; k < depth_of(kind); k += 16) {
         if (k > 0 && !kind->a_in_shared) put("%s", order->wait);
@@ -225,6 +227,8 @@ static enum emu_outcome launch(struct machine *machine, const struct kind *kind,
                              .d = machine_buffer(machine, data->c, 64 * (size_t)kind->columns * 4),
                              .descriptor_a = descriptor_of(kind->atom, kind->a_transposed, A_IMAGE),
                              .descriptor_b = descriptor_of(kind->atom, kind->transposed, 0)};
+    p->descriptor_a |= (uint64_t)kind->base << 49;
+    p->descriptor_b |= (uint64_t)kind->base << 49;
     machine_load(machine, text);
     return machine_launch(machine, "k", (struct shape){{1, 1, 1}, {128, 1, 1}, 0, {0}}, p);
 }
@@ -272,10 +276,11 @@ static void compare(const struct kind *kind, enum emu_sums sums, uint64_t seed) 
 
 static void all_widths_agree_with_mma(void **state) {
     (void)state;
-    for (unsigned columns = 8; columns <= 256; columns += columns < 32 ? 8 : 56) {
+    for (unsigned columns = 8; columns <= MAX_COLUMNS; columns += 8) {
         for (unsigned mode = 0; mode < 4; mode++) {
+            if (columns > 32 && (columns / 8 + mode) % 4 != 0) continue; // each width, each mode with every fourth
             struct kind kind = {.columns = columns, .atom = 16u << mode, .adds = true, .scale_a = 1, .scale_b = 1};
-            kind.is_f16 = (columns / 8 + mode) % 2 != 0;
+            kind.is_f16 = (columns / 32 + mode) % 2 != 0;
             compare(&kind, mode % 2 != 0 ? EMU_SUMS_NEAREST : EMU_SUMS_HARDWARE, columns + mode);
         }
     }
@@ -293,6 +298,25 @@ static void descriptors_signs_and_transpositions(void **state) {
                             .a_in_shared = (i & 4) != 0,
                             .a_transposed = (i & 4) != 0 && (i & 8) != 0,
                             .is_f16 = (i & 32) != 0};
+        compare(&kind, EMU_SUMS_HARDWARE, i);
+    }
+}
+
+// Matrices at any multiple of 128 bytes, whose swizzle's pattern begins with them, as the base offset says. (The forms
+// of emulator/forms/descriptors.txt hold what becomes of offsets that are not where a matrix begins: an H100's
+// answers.)
+static void patterns_begin_where_the_base_offset_says(void **state) {
+    (void)state;
+    for (unsigned i = 0; i < 64; i++) {
+        struct kind kind = {.columns = 64,
+                            .atom = 16u << i % 4,
+                            .adds = true,
+                            .scale_a = 1,
+                            .scale_b = 1,
+                            .transposed = (i & 4) != 0,
+                            .a_in_shared = true,
+                            .a_transposed = (i & 4) != 0,
+                            .base = i / 8};
         compare(&kind, EMU_SUMS_HARDWARE, i);
     }
 }
@@ -387,16 +411,16 @@ static void misuse_is_found(void **state) {
     broken(&small, &order, "scale-d differs between lanes", "wgmma.mma_async");
     order.fence = "wgmma.fence.sync.aligned;\nadd.u64 %rd8, %rd8, 16383;\n";
     broken(&small, &order, "shared address", "wgmma.mma_async");
-    order.fence = "wgmma.fence.sync.aligned;\nor.b64 %rd8, %rd8, 0x6000000000000;\n";
-    broken(&small, &order, "has base offset 3: the emulator knows only 0", "wgmma.mma_async");
     order.fence = "wgmma.fence.sync.aligned;\ncvt.u64.u32 %rd8, %r1;\n";
     broken(&small, &order, "the matrix descriptor differs between lanes", "wgmma.mma_async");
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(all_widths_agree_with_mma), cmocka_unit_test(descriptors_signs_and_transpositions),
-        cmocka_unit_test(what_is_forgotten_is_found), cmocka_unit_test(what_is_in_order_is_not_found),
-        cmocka_unit_test(misuse_is_found)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(all_widths_agree_with_mma),
+                                       cmocka_unit_test(descriptors_signs_and_transpositions),
+                                       cmocka_unit_test(patterns_begin_where_the_base_offset_says),
+                                       cmocka_unit_test(what_is_forgotten_is_found),
+                                       cmocka_unit_test(what_is_in_order_is_not_found),
+                                       cmocka_unit_test(misuse_is_found)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -243,30 +243,65 @@ uint8_t *emu_global_check(struct emu_warp *warp, uint32_t lane, uint64_t address
     return (uint8_t *)address;
 }
 
-static bool check_global_lanes(struct emu_warp *warp, uint32_t mask, uint32_t bytes, uint32_t alignment,
-                               enum emu_access_kind kind, struct emu_access *access) {
-    struct emu_run *run = warp->cta->run;
-    uint64_t begin = 0, end = 0; // runs of neighbouring lanes
+// Lanes whose bytes follow each other, or are the same.
+struct stretch {
+    uint64_t begin, end;
+};
+
+static uint32_t find_stretches(uint32_t mask, uint32_t bytes, const uint64_t *addresses, struct stretch *stretches) {
+    uint32_t count = 0;
+    for (uint32_t lanes = mask; lanes != 0; lanes &= lanes - 1) {
+        uint64_t address = addresses[__builtin_ctz(lanes)];
+        struct stretch *last = count > 0 ? &stretches[count - 1] : NULL;
+        if (last == NULL || address < last->begin || address > last->end) {
+            stretches[count++] = (struct stretch){address, address + bytes};
+        } else if (address + bytes > last->end) {
+            last->end = address + bytes;
+        }
+    }
+    return count;
+}
+
+static bool check_stretches(struct emu_warp *warp, uint32_t count, const struct stretch *stretches,
+                            enum emu_access_kind kind) {
+    for (uint32_t i = 0; i < count; i++) {
+        uint32_t bytes = (uint32_t)(stretches[i].end - stretches[i].begin);
+        if (check_global(warp, stretches[i].begin, bytes, 1, kind) != EMU_FAULT_NONE) return false;
+    }
+    return true;
+}
+
+// A stretch may be of two allocations side by side, so a fault of one is none yet.
+static bool check_each_lane(struct emu_warp *warp, uint32_t mask, uint32_t bytes, uint32_t alignment,
+                            enum emu_access_kind kind, const struct emu_access *access) {
     for (uint32_t lanes = mask; lanes != 0; lanes &= lanes - 1) {
         uint32_t lane = (uint32_t)__builtin_ctz(lanes);
         uint64_t address = access->addresses[lane];
         enum emu_access_fault fault = check_global(warp, address, bytes, alignment, kind);
-        if (fault != EMU_FAULT_NONE) {
-            global_finding(warp, lane, fault, address, bytes, alignment, kind);
-            return false;
-        }
-        access->pointers[lane] = (uint8_t *)address;
-        if (address >= begin && address <= end && end != 0) {
-            if (address + bytes > end) end = address + bytes;
-            continue;
-        }
-        if (end != 0) note(warp, mask, begin, end - begin, kind);
-        begin = address;
-        end = address + bytes;
+        if (fault == EMU_FAULT_NONE) continue;
+        global_finding(warp, lane, fault, address, bytes, alignment, kind);
+        return false;
     }
-    note(warp, mask, begin, end - begin, kind);
+    return true;
+}
+
+static bool check_global_lanes(struct emu_warp *warp, uint32_t mask, uint32_t bytes, uint32_t alignment,
+                               enum emu_access_kind kind, struct emu_access *access) {
+    struct emu_run *run = warp->cta->run;
+    struct stretch stretches[EMU_LANES];
+    uint64_t low_bits = 0;
+    uint32_t count = find_stretches(mask, bytes, access->addresses, stretches);
+    EMU_EACH_LANE({ low_bits |= access->addresses[lane]; });
+    bool good = (low_bits & (alignment - 1)) == 0 && check_stretches(warp, count, stretches, kind);
+    if (!good && !check_each_lane(warp, mask, bytes, alignment, kind, access)) return false;
+    EMU_EACH_LANE({ access->pointers[lane] = (uint8_t *)access->addresses[lane]; });
+    for (uint32_t i = 0; i < count; i++) {
+        note(warp, mask, stretches[i].begin, stretches[i].end - stretches[i].begin, kind);
+    }
     uint64_t moved = (uint64_t)bytes * (uint64_t)__builtin_popcount(mask);
-    run->counters.global_sectors += emu_count_lane_sectors(mask, access->addresses);
+    run->counters.global_sectors += count == 1
+                                        ? emu_count_sectors(stretches[0].begin, stretches[0].end - stretches[0].begin)
+                                        : emu_count_lane_sectors(mask, access->addresses);
     if (kind != EMU_ACCESS_WRITE) run->counters.global_load_bytes += moved;
     if (kind != EMU_ACCESS_READ) run->counters.global_store_bytes += moved;
     return true;
@@ -334,10 +369,22 @@ static bool all_global(uint32_t mask, const struct emu_access *access) {
     return windows == 0;
 }
 
+static bool all_same(uint32_t mask, const struct emu_access *access) {
+    uint64_t first = access->addresses[__builtin_ctz(mask)], different = 0;
+    EMU_EACH_LANE({ different |= access->addresses[lane] ^ first; });
+    return different == 0;
+}
+
 bool emu_access_check(struct emu_warp *warp, uint32_t mask, enum emu_space space, uint32_t bytes, uint32_t alignment,
                       enum emu_access_kind kind, struct emu_access *access) {
     if (space == EMU_SPACE_GLOBAL || (space == EMU_SPACE_GENERIC && all_global(mask, access))) {
         return check_global_lanes(warp, mask, bytes, alignment, kind, access);
+    }
+    if (space == EMU_SPACE_PARAM && all_same(mask, access)) {
+        uint8_t *at =
+            check_parameter(warp, (uint32_t)__builtin_ctz(mask), access->addresses[__builtin_ctz(mask)], bytes, kind);
+        EMU_EACH_LANE({ access->pointers[lane] = at; });
+        return at != NULL;
     }
     if (space == EMU_SPACE_SHARED) emu_count_shared(warp, mask, bytes, access);
     for (uint32_t lanes = mask; lanes != 0; lanes &= lanes - 1) {

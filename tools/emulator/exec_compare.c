@@ -7,19 +7,30 @@ struct relation {
     uint32_t less, equal, greater;
 };
 
+// Of 32 flags, 0 or 1, a mask: the product brings the flags of eight bytes together in the highest one.
+static uint32_t packed(const uint8_t *flags) {
+    uint32_t mask = 0;
+    for (uint32_t i = 0; i < EMU_LANES; i += 8) {
+        uint64_t eight;
+        memcpy(&eight, flags + i, 8);
+        mask |= (uint32_t)(eight * 0x0102040810204080u >> 56) << i;
+    }
+    return mask;
+}
+
 #define RELATE(name, lane_type, ...)                                                                                   \
     static struct relation relate_##name(const struct emu_warp *warp, const struct emu_instruction *instruction,       \
                                          uint32_t first) {                                                             \
         const lane_type *as = emu_lanes(warp, instruction->operands[first]);                                           \
         const lane_type *bs = emu_lanes(warp, instruction->operands[first + 1]);                                       \
-        struct relation relation = {0, 0, 0};                                                                          \
+        uint8_t less[EMU_LANES], equal[EMU_LANES], greater[EMU_LANES];                                                 \
         for (uint32_t lane = 0; lane < EMU_LANES; lane++) {                                                            \
             __VA_ARGS__                                                                                                \
-            relation.less |= (uint32_t)(a < b) << lane;                                                                \
-            relation.equal |= (uint32_t)(a == b) << lane;                                                              \
-            relation.greater |= (uint32_t)(a > b) << lane;                                                             \
+            less[lane] = a < b;                                                                                        \
+            equal[lane] = a == b;                                                                                      \
+            greater[lane] = a > b;                                                                                     \
         }                                                                                                              \
-        return relation;                                                                                               \
+        return (struct relation){packed(less), packed(equal), packed(greater)};                                        \
     }
 RELATE(u16, uint32_t, uint16_t a = (uint16_t)as[lane]; uint16_t b = (uint16_t)bs[lane];)
 RELATE(s16, uint32_t, int16_t a = (int16_t)as[lane]; int16_t b = (int16_t)bs[lane];)

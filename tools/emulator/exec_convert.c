@@ -196,6 +196,27 @@ EMU_EXECUTE(cvt_any) {
     });
 }
 
+// Integers of 32 bits at most in registers as narrow: shifts cut and extend them.
+static void cvt_narrow(struct emu_warp *warp, const struct emu_instruction *instruction, uint32_t mask) {
+    enum emu_type to = (enum emu_type)instruction->form.types[0], from = (enum emu_type)instruction->form.types[1];
+    uint32_t *d = EMU_32(0), cut_from = 32 - width_of(from), cut_to = 32 - width_of(to);
+    const uint32_t *as = EMU_32(1);
+    const uint32_t kept = instruction->register_bytes < 4 ? (1u << 8 * instruction->register_bytes) - 1 : 0xffffffffu;
+    const bool from_signed = is_signed(from), to_signed = is_signed(to);
+    EMU_EACH_LANE({
+        uint32_t a = as[lane] << cut_from;
+        a = from_signed ? (uint32_t)((int32_t)a >> cut_from) : a >> cut_from;
+        a <<= cut_to;
+        a = to_signed ? (uint32_t)((int32_t)a >> cut_to) : a >> cut_to;
+        d[lane] = a & kept;
+    });
+}
+
+EMU_EXECUTE(cvt_narrow_checked) {
+    bool narrow = instruction->register_bytes <= 4 && instruction->source_bytes <= 4;
+    (narrow ? cvt_narrow : cvt_any)(warp, instruction, mask);
+}
+
 // Whether the frequent executors may be used is known when the operands are, so they check widths: a wider register
 // takes the general way.
 #define CHECKED(name, to, from)                                                                                        \
@@ -228,7 +249,8 @@ static emu_execute_fn choose(const struct emu_form *form) {
     if ((to == EMU_U64 || to == EMU_S64) && from == EMU_U32) return cvt_u64_u32_checked;
     if ((to == EMU_U64 || to == EMU_S64) && from == EMU_S32) return cvt_s64_s32_checked;
     if ((to == EMU_U32 || to == EMU_S32) && (from == EMU_U64 || from == EMU_S64)) return cvt_u32_u64_checked;
-    return cvt_any;
+    bool integers = !is_float(to) && !is_float(from) && rounding == EMU_W_NONE;
+    return integers && width_of(to) <= 32 && width_of(from) <= 32 ? cvt_narrow_checked : cvt_any;
 }
 
 #define ROW .instruction_class = EMU_CLASS_INTEGER

@@ -120,8 +120,6 @@ SIGN_OP(abs_f32, a & 0x7fffffffu)
 SIGN_OP(neg_f32, a ^ 0x80000000u)
 EMU_BINARY(copysign_f32, EMU_T_U32, (a & 0x80000000u) | (b & 0x7fffffffu))
 EMU_BINARY(copysign_f64, EMU_T_U64, (a & 0x8000000000000000u) | (b & 0x7fffffffffffffffu))
-EMU_UNARY(abs_f64, EMU_T_U64, a & 0x7fffffffffffffffu)
-EMU_UNARY(neg_f64, EMU_T_U64, a ^ 0x8000000000000000u)
 
 static inline uint64_t canonical(double value) {
     return value != value ? 0x7fffffffffffffffu : emu_double_bits(value);
@@ -152,10 +150,23 @@ NAN_OP(mul_f64, DOUBLE(1) * DOUBLE(2), 2, 1, 1)
 NAN_OP(fma_f64, fma(DOUBLE(1), DOUBLE(2), DOUBLE(3)), 2, 3, 1)
 NAN_OP(div_f64, DOUBLE(1) / DOUBLE(2), 1, 2, 2)
 NAN_OP(sqrt_f64, sqrt(DOUBLE(1)), 1, 1, 1)
-DOUBLE_OP(rcp_f64, 1.0 / DOUBLE(1))
+NAN_OP(rcp_f64, 1.0 / DOUBLE(1), 1, 1, 1)
+NAN_OP(abs_f64, fabs(DOUBLE(1)), 1, 1, 1)
+NAN_OP(neg_f64, -DOUBLE(1), 1, 1, 1)
 DOUBLE_OP(rsqrt_f64, 1.0 / sqrt(DOUBLE(1)))
-DOUBLE_OP(min_f64, fmin(DOUBLE(1), DOUBLE(2)))
-DOUBLE_OP(max_f64, fmax(DOUBLE(1), DOUBLE(2)))
+
+static inline double least_f64(double a, double b) {
+    if (a != a) return b;
+    if (b != b) return a;
+    return a < b || (a == b && signbit(a)) ? a : b;
+}
+static inline double greatest_f64(double a, double b) {
+    if (a != a) return b;
+    if (b != b) return a;
+    return a > b || (a == b && !signbit(a)) ? a : b;
+}
+NAN_OP(min_f64, least_f64(DOUBLE(1), DOUBLE(2)), 2, 1, 1)
+NAN_OP(max_f64, greatest_f64(DOUBLE(1), DOUBLE(2)), 2, 1, 1)
 
 EMU_EXECUTE(testp) {
     bool wide = instruction->form.types[0] == EMU_F64;

@@ -11,6 +11,20 @@ static bool is_strong(const struct emu_instruction *instruction) {
     return EMU_FLAG(VOLATILE) || EMU_FLAG(RELAXED) || EMU_FLAG(ACQUIRE) || EMU_FLAG(RELEASE);
 }
 
+// Little-endian, 1 to 8 bytes. Widths that are known when this is compiled: through the stack a byte takes ten times as
+// long.
+static uint64_t element_at(const uint8_t *at, uint32_t bytes) {
+    uint16_t two;
+    uint32_t four;
+    uint64_t value = 0;
+    switch (bytes) {
+    case 1: return *at;
+    case 2: return memcpy(&two, at, 2), two;
+    case 4: return memcpy(&four, at, 4), four;
+    default: return memcpy(&value, at, 8), value;
+    }
+}
+
 // An element of any width to a register that is as wide or wider.
 static void load_element(struct emu_warp *warp, uint32_t mask, uint32_t operand, uint32_t bytes,
                          uint32_t register_bytes, bool sign, uint8_t *const *pointers, uint32_t offset) {
@@ -18,8 +32,7 @@ static void load_element(struct emu_warp *warp, uint32_t mask, uint32_t operand,
     uint64_t keep = register_bytes >= 8 ? ~(uint64_t)0 : ((uint64_t)1 << 8 * register_bytes) - 1;
     for (uint32_t lanes = mask; lanes != 0; lanes &= lanes - 1) {
         uint32_t lane = (uint32_t)__builtin_ctz(lanes);
-        uint64_t value = 0;
-        memcpy(&value, pointers[lane] + offset, bytes);
+        uint64_t value = element_at(pointers[lane] + offset, bytes);
         if (sign) value = (uint64_t)((int64_t)(value << drop) >> drop);
         if (register_bytes == 8) {
             ((uint64_t *)emu_lanes(warp, operand))[lane] = value;

@@ -16,8 +16,10 @@ struct call {
     struct emu_matrix a, b;
 };
 
-static uint32_t swizzled(uint32_t address, uint32_t atom_bytes) {
-    return address ^ (address >> 3 & (atom_bytes - 1) & ~15u);
+// The number of an address's 128 bytes, counted from where the pattern begins: `base` times 128 bytes after a multiple
+// of 1024. The PTX ISA says how base is found, not what becomes of addresses; an H100 did (docs/emulator.md).
+static uint32_t swizzled(uint32_t address, const struct emu_matrix *matrix) {
+    return address ^ ((address - (matrix->base << 7)) >> 3 & (matrix->atom_bytes - 1) & ~15u);
 }
 
 uint32_t emu_matrix_chunk(const struct emu_matrix *matrix, uint32_t chunk) {
@@ -31,7 +33,7 @@ uint32_t emu_matrix_chunk(const struct emu_matrix *matrix, uint32_t chunk) {
         uint32_t row = matrix->first + chunk / 2, half = chunk % 2;
         address += row / 8 * matrix->stride + row % 8 * atom + half * (plain ? matrix->leading : EMU_CHUNK_BYTES);
     }
-    return swizzled(address, atom);
+    return swizzled(address, matrix);
 }
 
 // A descriptor and the transposition operand; all lanes must agree.
@@ -47,18 +49,11 @@ static bool decode(struct emu_warp *warp, const struct emu_instruction *instruct
                          (unsigned long long)lanes[lane]);
         return false;
     }
-    if ((code >> 49 & 7) != 0) { // the PTX ISA gives the number, and not what becomes of addresses
-        emu_warp_finding(
-            warp, 0, EMU_OUTCOME_LAUNCH_FAILED,
-            "matrix descriptor 0x%llx has base offset %u: the emulator knows only 0, of a swizzle's pattern "
-            "that begins at a multiple of eight times its rows",
-            (unsigned long long)code, (unsigned)(code >> 49 & 7));
-        return false;
-    }
     *matrix = (struct emu_matrix){.start = (uint32_t)(code & 0x3fff) << 4,
                                   .leading = (uint32_t)(code >> 16 & 0x3fff) << 4,
                                   .stride = (uint32_t)(code >> 32 & 0x3fff) << 4,
                                   .atom_bytes = atoms[code >> 62],
+                                  .base = (uint32_t)(code >> 49) & 7,
                                   .transposed = EMU_32(transposition)[0] != 0};
     return true;
 }

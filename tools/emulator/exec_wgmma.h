@@ -12,8 +12,9 @@
 struct emu_matrix {
     uint32_t start, leading, stride; // bytes
     uint32_t atom_bytes;             // 16 without swizzle, else 32, 64, 128
-    uint32_t first, count;           // of the rows or columns that are taken
-    bool transposed;                 // neighbours along k are not neighbours in memory
+    uint32_t base;         // where the swizzle's pattern begins: base times 128 bytes after a multiple of 1024
+    uint32_t first, count; // of the rows or columns that are taken
+    bool transposed;       // neighbours along k are not neighbours in memory
 };
 
 // Address of chunk 0 .. 2 * count - 1: half a row with k = 0 .. 7 or 8 .. 15 or, transposed, eight rows of one k.

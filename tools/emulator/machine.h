@@ -57,7 +57,7 @@ struct emu_footprint;
 struct emu_footprint *emu_footprint_create(void);
 void emu_footprint_destroy(struct emu_footprint *footprint);
 void emu_footprint_add(struct emu_footprint *footprint, uintptr_t address, size_t bytes, enum emu_access_kind kind);
-void emu_footprint_merge(struct emu_footprint *to, struct emu_footprint *from);
+void emu_footprint_merge(struct emu_footprint *to, const struct emu_footprint *from);
 void emu_footprint_clear(struct emu_footprint *footprint);
 // True, with the first byte in conflict, when both touch it and at least one writes (two atomics do not conflict).
 bool emu_footprint_conflict(const struct emu_footprint *a, const struct emu_footprint *b, uintptr_t *address);
