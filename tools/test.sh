@@ -6,8 +6,8 @@
 # quick    host tests and a few layers on the emulator: under a minute once built
 # full     the rest of the kernels' numerics, sanitizer builds, clang, a minute of fuzzing, every kernel for every arch
 # nightly  full, the mutations and clean runs with 200 seeds each, a thousand random layers of the covering table's factors
-#          on sm_80, sm_90a and sm_120a, every kernel of kernels_compile.sh's layers for every arch, and a compiler killed at
-#          200 moments
+#          on sm_80, sm_90a and sm_120a, every kernel of kernels_compile.sh's layers for every arch, a compiler killed at
+#          200 moments, and every numerics test with both ways of tensor-core sums
 #
 # Exit status 0 if all passed.
 set -euo pipefail
@@ -86,6 +86,15 @@ if [ "$tier" = nightly ]; then
     step kernels-compile "$root/tests/checks/kernels_compile.sh" "$root/build/bin/moejit" "$root/build/bin/ptx_table" all
     step random-sm_80 env MOEJIT_EMULATOR_ARCH=sm_80 "$root/build/bin/test_kernels" 1 2 random
     step random-fp4 env MOEJIT_EMULATOR_ARCH=sm_120a "$root/build/bin/test_kernels" 0 2 random fp4
+    # Every numerics test with the other way of tensor-core sums, of which full runs a part.
+    nearest=(env MOEJIT_EMULATOR_SUMS=nearest MOEJIT_PTX_ONLY=1)
+    for family in portable hopper; do
+        step "nearest-$family" "${nearest[@]}" MOEJIT_EMULATOR_ARCH=sm_90a "$root/build/bin/test_kernels" 0 1 "$family"
+    done
+    step nearest-fp4 "${nearest[@]}" MOEJIT_EMULATOR_ARCH=sm_120a "$root/build/bin/test_kernels" 0 1 fp4
+    for name in folded shared_tiles batch_invariant fp4_family forward; do
+        step "nearest-$name" "${nearest[@]}" MOEJIT_EMULATOR_ARCH=$([ $name = fp4_family ] && echo sm_120a || echo sm_90a) "$root/build/bin/test_$name"
+    done
 fi
 echo "$passed passed, $failed failed"
 [ "$failed" -eq 0 ]

@@ -195,7 +195,7 @@ bool form_ptx(const struct form *form, const char *target, char *text, size_t by
     int length = snprintf(text, bytes,
                           ".version 8.7\n.target %s\n.address_size 64\n"
                           ".visible .entry k(.param .u64 in, .param .u64 out%s)\n.maxntid %d, 1, 1\n{\n%s%s%s%s",
-                          target, form_has_maps(form) ? ", .param .align 64 .b8 maps[1024]" : "", FORM_THREADS, head,
+                          target, form_has_maps(form) ? ", .param .align 128 .b8 maps[1024]" : "", FORM_THREADS, head,
                           form->body, results, tail);
     return length > 0 && (size_t)length < bytes;
 }

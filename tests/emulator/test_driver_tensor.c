@@ -139,15 +139,17 @@ static void test_loads(void **state) {
     const struct tensor line = {1, CU_TENSOR_MAP_DATA_TYPE_UINT8, 1, {1000}, {256}, CU_TENSOR_MAP_SWIZZLE_NONE};
     const struct tensor room = {3,         CU_TENSOR_MAP_DATA_TYPE_FLOAT32, 4, {20, 9, 6},
                                 {8, 4, 3}, CU_TENSOR_MAP_SWIZZLE_NONE};
-    const int corners[][3] = {{0, 0, 0}, {3, 2, 1}, {-5, -1, -1}, {15, 6, 4}, {900, 900, 900}};
-    for (int i = 0; i < 5; i++) {
-        expect_load(LOAD_OF("1d", "%r1"), &line, corners[i], 1);
-        expect_load(LOAD_OF("3d", "%r1, %r2, %r3"), &room, corners[i], 1);
+    // The first coordinate in units of 16 bytes.
+    const int corners[][3] = {{0, 0, 0}, {1, 2, 1}, {-1, -1, -1}, {4, 6, 4}, {8, 20, 1}, {60, 5, 0}, {900, 900, 900}};
+    for (int i = 0; i < 7; i++) {
+        const int *at = corners[i];
+        expect_load(LOAD_OF("1d", "%r1"), &line, (const int[]){at[0] * 16, 0, 0}, 1);
+        expect_load(LOAD_OF("3d", "%r1, %r2, %r3"), &room, (const int[]){at[0] * 4, at[1], at[2]}, 1);
         for (unsigned swizzle = 0; swizzle < 4; swizzle++) {
             const struct tensor page = {
                 2, CU_TENSOR_MAP_DATA_TYPE_BFLOAT16, 2, {100, 40}, {8u << swizzle, 32}, (CUtensorMapSwizzle)swizzle};
-            expect_load(LOAD_OF("2d", "%r1, %r2"), &page, corners[i], 1);
-            expect_load(MULTICAST, &page, corners[i], 2);
+            expect_load(LOAD_OF("2d", "%r1, %r2"), &page, (const int[]){at[0] * 8, at[1], 0}, 1);
+            expect_load(MULTICAST, &page, (const int[]){at[0] * 8, at[1], 0}, 2);
         }
     }
 }
@@ -155,6 +157,8 @@ static void test_loads(void **state) {
 static void expect_stored(const char *ptx, unsigned swizzle, const int *corner, unsigned added) {
     const struct tensor page = {
         2, CU_TENSOR_MAP_DATA_TYPE_UINT32, 4, {50, 20}, {4u << swizzle, 16}, (CUtensorMapSwizzle)swizzle};
+    struct tensor written = page;
+    written.dims[0] = 52; // whole 16 bytes
     size_t total = pitch(&page, 2);
     unsigned bytes = box_bytes(&page);
     static unsigned words[4096], wanted[4096];
@@ -163,7 +167,7 @@ static void expect_stored(const char *ptx, unsigned swizzle, const int *corner, 
     for (size_t i = 0; i < total / 4; i++) words[i] = wanted[i] = (unsigned)i * 3;
     for (unsigned at = 0; at < bytes; at += 4) {
         size_t offset = 0;
-        if (!inside(&page, corner, at, &offset)) continue;
+        if (!inside(&written, corner, at, &offset)) continue;
         wanted[offset / 4] = wanted[offset / 4] * added + place(&page, at) / 4 + 1;
     }
     assert_ok(cuMemAlloc(&memory, total));
@@ -177,8 +181,8 @@ static void expect_stored(const char *ptx, unsigned swizzle, const int *corner, 
 
 static void test_stores_and_reductions(void **state) {
     (void)state;
-    const int corners[][3] = {{0, 0, 0}, {7, 3, 0}, {-3, -2, 0}, {44, 12, 0}};
-    for (int i = 0; i < 4; i++) {
+    const int corners[][3] = {{0, 0, 0}, {8, 3, 0}, {40, 0, 0}, {44, 12, 0}, {48, 19, 0}, {52, 20, 0}};
+    for (int i = 0; i < 6; i++) {
         for (unsigned swizzle = 0; swizzle < 4; swizzle++) {
             expect_stored(STORE(STORE_TO), swizzle, corners[i], 0);
             expect_stored(STORE(ADD_TO), swizzle, corners[i], 1);
@@ -245,6 +249,11 @@ static void test_misuse(void **state) {
                        " [%r6], [%rd1, {%r1, %r2}], [%r7];\n"),
                   &page, bytes, "not aligned to 128");
     expect_broken(STORE("st.shared.u32 [%r6], %r5;\n" STORE_TO), &page, bytes, "no fence.proxy.async");
+    expect_broken(LOAD("mov.u32 %r1, 2;\ncp.async.bulk.tensor.2d.shared::cluster.global" COMPLETE
+                       " [%r6], [%rd1, {%r1, %r2}], [%r7];\n"),
+                  &page, bytes, "the first coordinate 2 of elements of 4 bytes is no multiple of 16 bytes");
+    expect_broken(STORE("mov.s32 %r1, -4;\n" STORE_TO), &page, bytes, "coordinate 0 of a box that is written is -4");
+    expect_broken(STORE("mov.s32 %r2, -1;\n" ADD_TO), &page, bytes, "coordinate 1 of a box that is written is -1");
     expect_broken(
         LOAD("mov.u32 %r11, %r6;\nadd.u32 %r12, %r7, 8;\ncp.async.bulk.tensor.2d.shared::cluster.global" COMPLETE
              " [%r6], [%rd1, {%r1, %r2}], [%r12];\n"),

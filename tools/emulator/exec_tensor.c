@@ -1,6 +1,6 @@
 // Tensor copies (PTX ISA, "cp.async.bulk.tensor", "Tensors"): a box of a tensor that a map describes, tiled mode. The
 // box is dense in shared memory, dimension 0 fastest, its 16-byte pieces swizzled by the shared address. What of it
-// lies outside the tensor arrives as zeros, and is not written.
+// lies outside the tensor arrives as zeros, and is not written; of the 16 bytes with a row's last element all are.
 #include "exec_bulk.h"
 
 #include <stdlib.h>
@@ -70,6 +70,9 @@ static uint8_t clamp(int64_t bytes) {
 static bool place_piece(struct call *call, struct emu_piece *piece, int64_t row_address, uint32_t column) {
     const struct emu_tensor_map *map = &call->map;
     int64_t begin = call->at[0] * map->element_bytes + column, end = (int64_t)map->dims[0] * map->element_bytes;
+    // Not said by the PTX ISA, but done by an H100 (docs/emulator.md): what follows a row in its last 16 bytes is
+    // written too.
+    if (call->flight.direction != EMU_TO_SHARED) end = (end + EMU_PIECE_BYTES - 1) / EMU_PIECE_BYTES * EMU_PIECE_BYTES;
     piece->first = clamp(-begin);
     piece->end = clamp(end - begin);
     piece->other = (uint8_t *)(uintptr_t)(row_address + begin);
@@ -106,6 +109,26 @@ static bool cut(struct call *call) {
     return true;
 }
 
+// Where an H100 reports an illegal instruction (docs/emulator.md); the PTX ISA does not say so.
+static bool check_coordinates(const struct call *call) {
+    const struct emu_flight *flight = &call->flight;
+    if (call->at[0] * call->map.element_bytes % EMU_PIECE_BYTES != 0) {
+        emu_warp_finding(flight->warp, flight->lane, EMU_OUTCOME_ILLEGAL_INSTRUCTION,
+                         "the first coordinate %lld of elements of %u bytes is no multiple of %u bytes",
+                         (long long)call->at[0], (unsigned)call->map.element_bytes, (unsigned)EMU_PIECE_BYTES);
+        return false;
+    }
+    for (uint32_t i = 0; flight->direction != EMU_TO_SHARED && i < call->map.rank; i++) {
+        if (call->at[i] >= 0) continue;
+        emu_warp_finding(
+            flight->warp, flight->lane, EMU_OUTCOME_ILLEGAL_INSTRUCTION,
+            "coordinate %u of a box that is written is %lld: only a box that is read may begin before the tensor", i,
+            (long long)call->at[i]);
+        return false;
+    }
+    return true;
+}
+
 // Operand `first` is the map's address, the coordinates follow.
 static bool begin(struct call *call, struct emu_warp *warp, const struct emu_instruction *instruction, uint32_t lane,
                   enum emu_direction direction, uint32_t first, uint64_t map_address) {
@@ -118,7 +141,7 @@ static bool begin(struct call *call, struct emu_warp *warp, const struct emu_ins
     for (uint32_t i = 0; i < call->map.rank; i++) call->at[i] = (int32_t)EMU_32(first + 1 + i)[lane];
     call->flight.type = (enum emu_type)call->map.type;
     call->flight.bytes = row_bytes(&call->map) * num_rows(&call->map);
-    return true;
+    return check_coordinates(call);
 }
 
 static bool load_box(struct call *call, uint64_t to, uint64_t mbarrier) {

@@ -74,6 +74,7 @@ enum emu_outcome { // mapped to a sticky CUresult by the driver half
     EMU_OUTCOME_OK,
     EMU_OUTCOME_ILLEGAL_ADDRESS,
     EMU_OUTCOME_MISALIGNED,
+    EMU_OUTCOME_ILLEGAL_INSTRUCTION,
     EMU_OUTCOME_LAUNCH_FAILED,
     EMU_OUTCOME_OUT_OF_RESOURCES,
 };
