@@ -82,24 +82,22 @@ template <class Config> struct GemmHopperWgmma {
     __device__ __forceinline__ static int group_thread() { return static_cast<int>(threadIdx.x) % group_threads; }
     __device__ __forceinline__ static void group_barrier() { named_barrier(1 + group(), group_threads); }
 
-    // A tile that is not full is multiplied at the next of a few widths: few where dequantising takes longer than the products,
-    // two for a short reduction, and no more than bring something, for each is a main loop to compile.
+    // A tile that is not full is multiplied at the next of a few widths: of those that dequantising takes longer for than the
+    // products few, and no more than bring something, for each is a main loop to compile.
     static constexpr int first_width = block_tokens == 160 ? 64 : (block_tokens <= 64 ? 16 : 32);
-    static constexpr int long_reduction = 256;
 
-    template <int reduced> __device__ __forceinline__ static constexpr int next_width(int width)
+    __device__ __forceinline__ static constexpr int next_width(int width)
     {
-        if (reduced < long_reduction) return block_tokens;
         int step = 16;
         if (block_tokens <= 64 && width >= 32) step = 8;
         if (block_tokens == 160) step = width < 96 ? 32 : (width < 112 ? 16 : 8);
         return width + step < block_tokens ? width + step : block_tokens;
     }
 
-    template <int reduced> __device__ __forceinline__ static int width_of(int num_tokens)
+    __device__ __forceinline__ static int width_of(int num_tokens)
     {
         int width = first_width;
-        while (width < num_tokens) width = next_width<reduced>(width);
+        while (width < num_tokens) width = next_width(width);
         return width;
     }
 
@@ -149,7 +147,7 @@ template <class Config> struct GemmHopperWgmma {
     {
         constexpr int num_steps = (reduced + Config::block_k - 1) / Config::block_k;
         int thread = static_cast<int>(threadIdx.x) - consumer_threads - 32, chunk = thread % 8, first = thread / 8;
-        int num_rows = (width_of<reduced>(num_tokens) + copied_rows - 1 - first) / copied_rows;
+        int num_rows = (width_of(num_tokens) + copied_rows - 1 - first) / copied_rows;
         uint32_t rows[rows_per_thread]; // in units of 16 bytes
 #pragma unroll
         for (int i = 0; i < rows_per_thread; i++) {
@@ -218,7 +216,7 @@ template <class Config> struct GemmHopperWgmma {
             if (num_tokens <= width) {
                 multiply_at<reduced, width>();
             } else {
-                choose_width<reduced, next_width<reduced>(width)>(num_tokens);
+                choose_width<reduced, next_width(width)>(num_tokens);
             }
         }
     }
@@ -238,7 +236,7 @@ template <class Config> struct GemmHopperWgmma {
     template <int reduced, int width> __device__ __forceinline__ void multiply_at()
     {
         constexpr int full_stages = reduced / Config::block_k, steps_left = reduced % Config::block_k / 16;
-        constexpr int at_once = group_blocks == 2 && reduced >= long_reduction ? 2 : 1;
+        constexpr int at_once = group_blocks == 2 && full_stages >= 4 ? 2 : 1;
         pin_sums<width>();
 #pragma unroll 1
         for (int i = 0; i < full_stages / at_once; i++) consume_stages<width, at_once, column_blocks * 4>();
