@@ -16,8 +16,8 @@ namespace moejit {
 template <class Config> struct GemmHopperMma {
     static constexpr int block_tokens = Config::block_tokens, num_threads = Config::num_threads;
     static constexpr bool can_fold = true;  // may route by itself (route_in_block.cuh)
-    static constexpr bool notes_scales_early = true;
     static constexpr bool can_split = true; // CTAs of a cluster may share a tile: each has some of its stages, see add_sums
+    static constexpr bool notes_scales_early = true; // weights and scales before the main loop
     static constexpr int row_blocks = 1, group_blocks = 1, group_threads = 128, consumer_threads = 128;
     static constexpr int column_blocks = Config::block_k / MJ_BLOCK_COLUMNS; // of a stage
     static constexpr int weight_bytes = column_blocks * MJ_BLOCK_BYTES;

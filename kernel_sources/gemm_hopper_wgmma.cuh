@@ -15,7 +15,8 @@ namespace moejit {
 template <class Config> struct GemmHopperWgmma {
     static constexpr int block_rows = Config::block_rows, block_tokens = Config::block_tokens;
     static constexpr int num_stages = Config::num_stages, num_threads = Config::num_threads;
-    static constexpr bool can_fold = false, can_split = false, notes_scales_early = false; // registers are short
+    static constexpr bool can_fold = false, can_split = false;
+    static constexpr bool notes_scales_early = false; // registers are short
     static constexpr int row_blocks = block_rows / MJ_BLOCK_ROWS;
     static constexpr int column_blocks = Config::block_k / MJ_BLOCK_COLUMNS; // of a stage
     static constexpr int group_threads = 128, consumer_threads = num_threads - group_threads;
@@ -82,8 +83,8 @@ template <class Config> struct GemmHopperWgmma {
     __device__ __forceinline__ static int group_thread() { return static_cast<int>(threadIdx.x) % group_threads; }
     __device__ __forceinline__ static void group_barrier() { named_barrier(1 + group(), group_threads); }
 
-    // A tile that is not full is multiplied at the next of a few widths: of those that dequantising takes longer for than the
-    // products few, and no more than bring something, for each is a main loop to compile.
+    // A tile that is not full is multiplied at the next of a few widths. Each is a main loop to compile: so there are few
+    // narrow ones, where dequantising takes longer than the products.
     static constexpr int first_width = block_tokens == 160 ? 64 : (block_tokens <= 64 ? 16 : 32);
 
     __device__ __forceinline__ static constexpr int next_width(int width)

@@ -147,7 +147,7 @@ static CUresult launch(struct runner *runner, const struct form *form, const cha
     struct gpu *gpu = &runner->gpu;
     CUmodule module = NULL;
     CUfunction function = NULL;
-    struct form_maps maps __attribute__((aligned(128)));
+    struct form_maps maps;
     void *parameters[] = {&in, &out, &maps};
     CUresult result = CUDA_SUCCESS;
     if (form_has_maps(form)) result = forms_maps_create(gpu->library, in, out, &maps);

@@ -18,8 +18,7 @@ struct page {
 struct emu_footprint {
     struct page *pages; // in the order of their first access
     size_t num_pages, capacity, last;
-    uint32_t
-        *places; // by a page's number: its index plus one, or 0; 2 * capacity of them, of which there is a power of two
+    uint32_t *places; // by a page's number: its index plus one, or 0; 2 * capacity, a power of two
 };
 
 static uint64_t whole[PAGE_WORDS]; // its address alone counts
