@@ -24,7 +24,7 @@ static const struct {
 };
 
 static bool same(const char *text, size_t length, const char *other) {
-    return strncmp(text, other, length) == 0 && other[length] == '\0';
+    return text[0] == other[0] && strncmp(text, other, length) == 0 && other[length] == '\0'; // most differ at once
 }
 
 enum emu_type emu_type_find(const char *text, size_t length) {

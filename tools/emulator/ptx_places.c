@@ -138,18 +138,19 @@ static bool rewrite(const struct places *places, struct emu_arena *arena) {
     return true;
 }
 
+// A register is 128 bytes wide, so of each 32 entries most are of none: what is written before it is read is not cleared.
 static bool allocate(struct places *places) {
     size_t count = places->kernel->register_bytes / 4 + 1, instructions = places->kernel->num_instructions;
     bool good = (places->spans = calloc(count, sizeof(*places->spans))) != NULL;
     good = (places->moved = calloc(count, sizeof(*places->moved))) != NULL && good;
     good = (places->classes = calloc(count, sizeof(*places->classes))) != NULL && good;
     good = (places->alone = calloc(count, sizeof(*places->alone))) != NULL && good;
-    good = (places->begins = calloc(count, sizeof(*places->begins))) != NULL && good;
-    good = (places->ends = calloc(count, sizeof(*places->ends))) != NULL && good;
+    good = (places->begins = malloc(count * sizeof(*places->begins))) != NULL && good;
+    good = (places->ends = malloc(count * sizeof(*places->ends))) != NULL && good;
     good = (places->begin_list = calloc(instructions, sizeof(*places->begin_list))) != NULL && good;
     good = (places->end_list = calloc(instructions, sizeof(*places->end_list))) != NULL && good;
     for (int i = 0; i < NUM_CLASSES; i++) {
-        good = (places->free_list[i] = calloc(count, sizeof(**places->free_list))) != NULL && good;
+        good = (places->free_list[i] = malloc(count * sizeof(**places->free_list))) != NULL && good;
     }
     return good;
 }
