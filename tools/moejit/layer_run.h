@@ -4,6 +4,7 @@
 
 #include "gpu.h"
 #include "layer_data.h"
+#include "layer_packs.h"
 #include "moe/accuracy.h"
 
 #define LAYER_ALL_LIVE (-1)
@@ -28,6 +29,7 @@ struct layer_case {
     // Packs the weights from where they are; NULL: the data's are uploaded whole. False, with a sentence in `why`.
     bool (*pack)(void *user, struct gpu *gpu, moejit_weights *weights, CUstream stream, char *why, size_t why_bytes);
     void *pack_user;
+    struct layer_packs *packs; // NULL: none; else where weights that were packed before are looked for, and these are kept
     int repeats; // further forwards whose bits are compared with the first where the sum is deterministic
 };
 

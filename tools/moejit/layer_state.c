@@ -83,17 +83,33 @@ static bool upload_and_pack(struct layer_state *state) {
     return true;
 }
 
+static bool pack_and_keep(struct layer_state *state, uint64_t key, size_t bytes) {
+    if (!upload_and_pack(state)) return false;
+    void *memory = malloc(bytes);
+    if (memory == NULL) return layer_state_fail(state, "no memory for packed weights");
+    if (!gpu_download(state->gpu, memory, state->device[PACKED], bytes)) {
+        free(memory);
+        return layer_state_fail_gpu(state);
+    }
+    layer_packs_keep(state->what->packs, key, memory, bytes);
+    return true;
+}
+
 static bool make_weights(struct layer_state *state) {
     size_t bytes = 0;
     const struct layer_case *what = state->what;
+    uint64_t key = what->packs != NULL ? layer_packs_key(state->data) : 0;
     char why[1024];
     if (moejit_weights_bytes(state->context, &what->layer, &bytes) != MOEJIT_STATUS_OK)
         return fail_context(state, "weights_bytes");
-    if (!upload(state, PACKED, NULL, bytes)) return false;
+    const void *packed_before = what->packs != NULL ? layer_packs_find(what->packs, key, bytes) : NULL;
+    if (!upload(state, PACKED, packed_before, bytes)) return false;
     if (moejit_weights_create(state->context, &what->layer, state->device[PACKED], bytes, &state->weights) !=
         MOEJIT_STATUS_OK) {
         return fail_context(state, "weights_create");
     }
+    if (packed_before != NULL) return true;
+    if (what->packs != NULL) return pack_and_keep(state, key, bytes);
     if (what->pack == NULL) return upload_and_pack(state);
     bool packed = what->pack(what->pack_user, state->gpu, state->weights, state->stream, why, sizeof(why));
     return packed || layer_state_fail(state, "%s", why);
