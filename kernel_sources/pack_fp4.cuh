@@ -4,16 +4,6 @@
 
 namespace moejit {
 
-// The eight bytes of 16 codes of a row, zeros beyond the matrix.
-__device__ __forceinline__ uint2 code_bytes(const PackSource &source, int row, int block)
-{
-    if (row < 0 || block * 16 >= source.args.columns) return make_uint2(0, 0);
-    const uint8_t *bytes = source.codes + (static_cast<int64_t>(row) * source.args.columns + block * 16) / 2;
-    uint32_t words[2] = {0, 0};
-    for (int i = 0; i < 8; i++) words[i / 4] |= static_cast<uint32_t>(bytes[i]) << (i % 4 * 8);
-    return make_uint2(words[0], words[1]);
-}
-
 __device__ __forceinline__ void pack_fp4(const mj_pack_args &args)
 {
     int blocks = args.columns / 16, column_blocks = (args.columns + 63) / 64;
@@ -25,13 +15,15 @@ __device__ __forceinline__ void pack_fp4(const mj_pack_args &args)
     int64_t blocks_of_expert = static_cast<int64_t>((args.rows + 127) / 128) * column_blocks;
     uint8_t *packed = args.packed + (expert * blocks_of_expert + blockIdx.x) * MJ_SCALED_BLOCK_BYTES;
     int i = static_cast<int>(threadIdx.x), row = source.row_of(row_block * 8 + i / 16, i % 16);
+    PackSource::Part part = source.part(row, column_block);
+    int steps = part.valid ? source.steps_of(column_block) : 0;
     uint32_t word = 0;
-    for (int block = 0; block < 4; block++) {
-        uint8_t *codes = packed + i / 8 * 256 + block / 2 * 128 + i % 8 * 16 + block % 2 * 8;
-        *reinterpret_cast<uint2 *>(codes) = code_bytes(source, row, column_block * 4 + block);
-        uint8_t scale = source.scale(row, column_block * 4 + block);
+    for (int block = 0; block < 4; block++) { // zeros beyond the matrix
+        uint32_t scale = block < steps ? part.scale(block) : 0u;
+        *reinterpret_cast<uint2 *>(packed + i / 8 * 256 + block / 2 * 128 + i % 8 * 16 + block % 2 * 8) =
+            block < steps ? source.eight_bytes(part.codes + block * 8) : make_uint2(0, 0);
         if ((scale & 0x7f) == 0x7f || scale > 0x80) atomicAdd(args.invalid_scales, 1u);
-        word |= static_cast<uint32_t>(scale & 0x7f) << (block * 8); // tensor cores take no sign
+        word |= (scale & 0x7f) << (block * 8); // tensor cores take no sign
     }
     *reinterpret_cast<uint32_t *>(packed + MJ_SCALED_BLOCK_CODE_BYTES + i % 32 * 16 + i / 32 * 4) = word;
 }
