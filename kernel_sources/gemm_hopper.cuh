@@ -40,22 +40,22 @@ template <class Config, class Step> struct HopperKernel {
             begin_after_earlier_grids();
         }
         route(step, shared, num_experts);
-        int num_tiles = shared.first_tile[num_experts];
+        auto num_tiles = [&] { return shared.first_tile[num_experts]; }; // read anew: registers are short
         auto tile_of = [&](int idx) {
             return find_tile<Config::block_tokens>(idx, shared.first_tile, step.routing.expert_offsets, num_experts);
         };
         if (Gemm::is_producer()) {
             Gemm::enter_producer();
-            for (TileWalk walk = begin_walk(args); !walk.ends(num_tiles); walk.advance()) {
-                if (walk.tile_idx() < num_tiles) step.fill(gemm, tile_of(walk.tile_idx()));
+            for (TileWalk walk = begin_walk(args); !walk.ends(num_tiles()); walk.advance()) {
+                if (walk.tile_idx() < num_tiles()) step.fill(gemm, tile_of(walk.tile_idx()));
             }
             if constexpr (Step::weights_first) gemm.finish_fill();
             step.end_filling();
         } else {
             Gemm::enter_consumer();
             step.begin_multiplying();
-            for (TileWalk walk = begin_walk(args); !walk.ends(num_tiles); walk.advance()) {
-                if (walk.tile_idx() < num_tiles) multiply(gemm, shared, tile_of(walk.tile_idx()), step);
+            for (TileWalk walk = begin_walk(args); !walk.ends(num_tiles()); walk.advance()) {
+                if (walk.tile_idx() < num_tiles()) multiply(gemm, shared, tile_of(walk.tile_idx()), step);
             }
         }
     }
@@ -174,13 +174,23 @@ template <class Config, class Step> struct HopperKernel {
             int idx = i % chunks, row_block = first_row_block + i / chunks;
             if (row_block >= step.end_row_block()) break;
             if (idx * Gemm::chunk_tokens >= tile.num_tokens) continue;
+            float *place = fragment_place<Gemm::staging_stride>(staging, Gemm::group_thread());
+            asm volatile("" : "+l"(place)); // else its sums with each token are kept over the main loop, in seven registers
 #pragma unroll
             for (int c = 0; c < Gemm::group_blocks * chunks; c++) {
-                if (c == i) stage_sums<Gemm::staging_stride>(typename Gemm::Chunk{gemm, c / chunks, c % chunks}, staging);
+                if (c == i) stage_chunk(typename Gemm::Chunk{gemm, c / chunks, c % chunks}, place);
             }
             Gemm::group_barrier();
             step.store(staging, tokens + idx * Gemm::chunk_tokens, Gemm::chunk_of(tile, idx), row_block, alpha);
             Gemm::group_barrier(); // the next chunk overwrites the staged one
+        }
+    }
+
+    __device__ __forceinline__ static void stage_chunk(const typename Gemm::Chunk &chunk, float *place)
+    {
+#pragma unroll
+        for (int n = 0; n < Gemm::chunk_tokens / 8; n++) {
+            stage_fragment<Gemm::staging_stride>(chunk.sum(n), place + n * 8 * Gemm::staging_stride);
         }
     }
 };

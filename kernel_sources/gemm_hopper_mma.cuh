@@ -300,23 +300,12 @@ template <class Config> struct GemmHopperMma {
         if (split.num_ctas > 1) cluster_wait(); // for what add_sums arrived at
     }
 
-    // The sums, for the epilogue: of eight tokens, and of all as GemmPortable::for_each_sum.
+    // The sums, for the epilogue: of eight tokens.
     struct Chunk {
         const GemmHopperMma &gemm;
         int group_block, idx; // nought
 
         __device__ __forceinline__ const float (&sum(int n) const)[4] { return gemm.sums[n]; }
-
-        template <class F> __device__ __forceinline__ void for_each_sum(F f) const
-        {
-            int lane = threadIdx.x % 32, row = threadIdx.x / 32 * 16 + lane / 4;
-#pragma unroll
-            for (int n = 0; n < token_tiles; n++) {
-                int token = n * 8 + lane % 4 * 2;
-                f(token, row, gemm.sums[n][0], gemm.sums[n][2]);
-                f(token + 1, row, gemm.sums[n][1], gemm.sums[n][3]);
-            }
-        }
     };
 
     __device__ __forceinline__ static Tile chunk_of(const Tile &tile, int) { return tile; }

@@ -62,7 +62,7 @@ template <class Config> struct GemmHopperWgmma {
     uint32_t memory; // shared address of the ring
     Ring ring;
     typename Ring::Cursor cursor;
-    float sums[group_blocks][block_tokens / 8][4];
+    float sums[group_blocks][block_tokens / 8][4]; // once a tile's main loop is through; until then ptx_wgmma.cuh has them
 
     template <class Args> __device__ __forceinline__ static Routing<false> routing(const Args &args, Shared &)
     {
@@ -74,6 +74,8 @@ template <class Config> struct GemmHopperWgmma {
     {
         memory = shared_address(ring_memory);
         ring.init(shared.barriers, num_stages);
+        declare_sums<0, block_tokens>();
+        if constexpr (group_blocks > 1) declare_sums<1, block_tokens>();
     }
 
     __device__ __forceinline__ static bool is_producer() { return threadIdx.x >= consumer_threads; }
@@ -198,15 +200,15 @@ template <class Config> struct GemmHopperWgmma {
     // One tile's products, by a warpgroup; active: it has a row block that exists.
     template <int reduced> __device__ __forceinline__ void multiply(int num_tokens, bool active)
     {
-#pragma unroll
-        for (int n = 0; n < group_blocks * (block_tokens / 8); n++) {
-            for (int i = 0; i < 4; i++) sums[n % group_blocks][n / group_blocks][i] = 0.0f;
-        }
+        zero_sums<0, block_tokens>();
+        if constexpr (group_blocks > 1) zero_sums<1, block_tokens>();
         if (!active) {
             pass<reduced>();
         } else {
             choose_width<reduced, first_width>(num_tokens);
         }
+        take_sums<0>(sums[0]);
+        if constexpr (group_blocks > 1) take_sums<1>(sums[1]);
     }
 
     template <int reduced, int width> __device__ __forceinline__ void choose_width(int num_tokens)
@@ -224,6 +226,7 @@ template <class Config> struct GemmHopperWgmma {
 
     template <int reduced> __device__ __forceinline__ void pass()
     {
+#pragma unroll 1
         for (int step = 0; step < (reduced + Config::block_k - 1) / Config::block_k; step++) {
             ring.wait_filled(cursor);
             ring.release(cursor);
@@ -238,12 +241,10 @@ template <class Config> struct GemmHopperWgmma {
     {
         constexpr int full_stages = reduced / Config::block_k, steps_left = reduced % Config::block_k / 16;
         constexpr int at_once = group_blocks == 2 && full_stages >= 4 ? 2 : 1;
-        pin_sums<width>();
 #pragma unroll 1
         for (int i = 0; i < full_stages / at_once; i++) consume_stages<width, at_once, column_blocks * 4>();
         if constexpr (full_stages % at_once != 0) consume_stages<width, full_stages % at_once, column_blocks * 4>();
         if constexpr (steps_left > 0) consume_stages<width, 1, steps_left>();
-        pin_sums<width>();
     }
 
     // A warpgroup waits for its own products, once in `num_stages`; others keep the tensor cores busy meanwhile. A block is
@@ -278,7 +279,7 @@ template <class Config> struct GemmHopperWgmma {
 #pragma unroll
             for (int k = 0; k < 4; k++) {
                 if (b * 4 + k >= steps) break;
-                wgmma_bf16<width>(sums[r], a[i][k], tokens[stage] + ((b * token_block_bytes + k * 32) >> 4));
+                add_products<width>(r, a[i][k], tokens[stage] + ((b * token_block_bytes + k * 32) >> 4));
             }
             wgmma_commit();
         }
@@ -286,13 +287,13 @@ template <class Config> struct GemmHopperWgmma {
         ring.release(at[num_stages - 1]);
     }
 
-    // What is done to the sums before is not moved behind.
-    template <int width> __device__ __forceinline__ void pin_sums()
+    // To the sums of row block r, known when this is compiled.
+    template <int width> __device__ __forceinline__ static void add_products(int r, const uint32_t (&a)[4], uint32_t descriptor)
     {
-#pragma unroll
-        for (int i = 0; i < group_blocks * (width / 8); i++) {
-            float(&sum)[4] = sums[i % group_blocks][i / group_blocks];
-            asm volatile("" : "+f"(sum[0]), "+f"(sum[1]), "+f"(sum[2]), "+f"(sum[3])::"memory");
+        if (r == 0) {
+            wgmma_bf16<width, 0>(a, descriptor);
+        } else if constexpr (group_blocks > 1) {
+            wgmma_bf16<width, 1>(a, descriptor);
         }
     }
 
@@ -310,26 +311,12 @@ template <class Config> struct GemmHopperWgmma {
         load_shared_8(words.scales, block + MJ_BLOCK_CODE_BYTES + (tile * 8 + lane / 4) * 8);
     }
 
-    // The sums of tokens [idx * chunk_tokens, ...) and one of the warpgroup's row blocks, for the epilogue: of eight of the
-    // tokens, and of all as GemmPortable::for_each_sum.
+    // The sums of tokens [idx * chunk_tokens, ...) and one of the warpgroup's row blocks, for the epilogue: of eight of the tokens.
     struct Chunk {
         const GemmHopperWgmma &gemm;
         int group_block, idx;
 
         __device__ __forceinline__ const float (&sum(int n) const)[4] { return gemm.sums[group_block][idx * (chunk_tokens / 8) + n]; }
-
-        template <class F> __device__ __forceinline__ void for_each_sum(F f) const
-        {
-            int lane = threadIdx.x % 32, row = threadIdx.x / 32 % 4 * 16 + lane / 4;
-#pragma unroll
-            for (int n = 0; n < block_tokens / 8; n++) {
-                if (n / (chunk_tokens / 8) != idx) continue;
-                int token = n % (chunk_tokens / 8) * 8 + lane % 4 * 2;
-                const float(&sum)[4] = gemm.sums[group_block][n];
-                f(token, row, sum[0], sum[2]);
-                f(token + 1, row, sum[1], sum[3]);
-            }
-        }
     };
 
     // The chunk's part of a tile.

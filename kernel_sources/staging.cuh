@@ -15,6 +15,22 @@ template <int stride, class Sums> __device__ __forceinline__ void stage_sums(con
     });
 }
 
+// Where the fragments of mma and wgmma that a thread holds are staged: of a warp's 16 rows and eight tokens a lane has rows l / 4 and
+// l / 4 + 8 of tokens 2 (l % 4) and the next.
+template <int stride> __device__ __forceinline__ float *fragment_place(float *staging, int thread)
+{
+    int lane = thread % 32;
+    return staging + lane % 4 * 2 * stride + thread / 32 * 16 + lane / 4;
+}
+
+template <int stride> __device__ __forceinline__ void stage_fragment(const float (&sum)[4], float *place)
+{
+    place[0] = sum[0];
+    place[8] = sum[2];
+    place[stride] = sum[1];
+    place[stride + 8] = sum[3];
+}
+
 // Neighbouring staged values; their place is a multiple of as many.
 template <int width> __device__ __forceinline__ void load_staged(float (&values)[width], const float *staged)
 {
