@@ -46,10 +46,12 @@ __device__ __forceinline__ void route_in_block(const mj_fold_args &args, const R
     if (pair < live_token_count(args.live_tokens, args.num_tokens) * top_k) {
         expert = local_expert(args.expert_ids[pair], args.local_expert_offset, num_experts);
     }
+#pragma unroll 1
     for (int e = pair; e < num_experts; e += num_threads) counts[e] = 0;
     uint32_t equals = __match_any_sync(0xffffffffu, expert);
     int rank = __popc(equals & ((1u << lane) - 1));
     __syncthreads();
+#pragma unroll 1
     for (int turn = 0; turn * 32 < num_pairs; turn++) {
         if (turn == warp) {
             int before = expert >= 0 ? counts[expert] : 0;
@@ -74,7 +76,9 @@ template <int num_threads>
 __device__ __forceinline__ void publish_routing(const Routing<true> &own, int32_t *expert_offsets, int32_t *sorted_pairs,
                                                 int num_experts, int thread)
 {
+#pragma unroll 1
     for (int e = thread; e <= num_experts; e += num_threads) expert_offsets[e] = own.expert_offsets.own[e];
+#pragma unroll 1
     for (int i = thread; i < own.expert_offsets.own[num_experts]; i += num_threads) sorted_pairs[i] = own.sorted_pairs.own[i];
 }
 

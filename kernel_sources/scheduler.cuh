@@ -54,6 +54,7 @@ __device__ __forceinline__ void scan_experts(int *warp_sums, int num_experts, Va
     int begin = static_cast<int>(threadIdx.x) * per_thread;
     int end = begin + per_thread < num_experts ? begin + per_thread : num_experts;
     int sum = 0;
+#pragma unroll 1 // one or two rounds: a body for four is code for nothing
     for (int e = begin; e < end; e++) sum += value(e);
     int running = sum;
     for (int distance = 1; distance < 32; distance *= 2) {
@@ -62,8 +63,8 @@ __device__ __forceinline__ void scan_experts(int *warp_sums, int num_experts, Va
     }
     if (lane == 31) warp_sums[warp] = running;
     __syncthreads();
-    int before = running - sum;
-    for (int w = 0; w < warp; w++) before += warp_sums[w];
+    int before = running - sum + __reduce_add_sync(0xffffffffu, lane < warp ? warp_sums[lane] : 0);
+#pragma unroll 1
     for (int e = begin; e < end; e++) {
         int next = before + value(e);
         store(e, before);

@@ -215,7 +215,7 @@ part_figures() {
     [ "$tiny" = 1 ] || check ceilings 60 $bin/moejit bench --ceilings $(cublas)
     record zeroing.jsonl 150 $bin/moejit bench --zeroing --model deepseek-r1 --tokens $tokens --json
     record overlap.jsonl 150 $bin/moejit bench --overlap --model qwen3-30b-a3b,deepseek-r1 --tokens $overlap --json
-    record host.jsonl 150 $bin/moejit bench --host --model qwen3-30b-a3b,deepseek-r1 --tokens $host --sum $sums --json
+    record host.jsonl 300 $bin/moejit bench --host --model qwen3-30b-a3b,deepseek-r1 --tokens $host --sum $sums --json
 }
 
 # profile MODEL TOKENS: an average for each kernel, of the forwards inside the range "layer"
