@@ -369,6 +369,44 @@ static void invalid_scales_are_counted_by_pack(void **state) {
     rig_destroy(&rig);
 }
 
+// A copy of a tensor that starts `offset` bytes into its memory, which is the caller's to free.
+static const void *upload_at(size_t offset, const void *tensor, size_t bytes, void **memory) {
+    unsigned char *padded = calloc(1, bytes + offset);
+    assert_non_null(padded);
+    memcpy(padded + offset, tensor, bytes);
+    *memory = gpu_upload(&gpu, padded, bytes + offset);
+    assert_non_null(*memory);
+    free(padded);
+    return (unsigned char *)*memory + offset;
+}
+
+// A file of a checkpoint puts a tensor where it likes.
+static void tensors_to_pack_may_start_anywhere(void **state) {
+    (void)state;
+    struct rig rig;
+    make_rig(&rig, 0);
+    const struct layer_data *data = &rig.data;
+    unsigned char *wanted = malloc(rig.packed_bytes), *got = malloc(rig.packed_bytes);
+    assert_true(wanted != NULL && got != NULL && gpu_download(&gpu, wanted, rig.packed, rig.packed_bytes));
+    for (size_t offset = 1; offset <= 4; offset++) {
+        void *memory[4];
+        moejit_checkpoint checkpoint = {sizeof(checkpoint),
+                                        upload_at(offset, data->gate_up, data->gate_up_bytes, &memory[0]),
+                                        upload_at(offset, data->gate_up_scale, data->gate_up_scale_bytes, &memory[1]),
+                                        upload_at(offset + 2, data->down, data->down_bytes, &memory[2]),
+                                        upload_at(offset + 2, data->down_scale, data->down_scale_bytes, &memory[3])};
+        assert_int_equal(gpu.cuMemsetD8((CUdeviceptr)rig.packed, 0xff, rig.packed_bytes), CUDA_SUCCESS);
+        assert_int_equal(gpu.cuCtxSynchronize(), CUDA_SUCCESS);
+        assert_int_equal(moejit_weights_pack(rig.weights, &checkpoint, 0, 4, rig.stream), MOEJIT_STATUS_OK);
+        assert_true(gpu_download(&gpu, got, rig.packed, rig.packed_bytes));
+        assert_memory_equal(got, wanted, rig.packed_bytes);
+        for (int i = 0; i < 4; i++) gpu_free(&gpu, memory[i]);
+    }
+    free(wanted);
+    free(got);
+    rig_destroy(&rig);
+}
+
 // The steps one by one give what forward gives.
 static void steps_make_up_forward(void **state) {
     (void)state;
@@ -449,6 +487,7 @@ int main(void) {
         cmocka_unit_test(ranks_of_expert_parallelism_sum_up),
         cmocka_unit_test(ranks_of_tensor_parallelism_sum_up),
         cmocka_unit_test(invalid_scales_are_counted_by_pack),
+        cmocka_unit_test(tensors_to_pack_may_start_anywhere),
         cmocka_unit_test(steps_make_up_forward),
         cmocka_unit_test(every_driver_call_may_fail),
         cmocka_unit_test(every_driver_call_may_fail_with_a_launch_for_each_step),
