@@ -16,14 +16,14 @@ struct outputs { // host copies
 };
 
 static bool run_forward(struct bench *bench, const moejit_plan *plan, const struct bench_call *call,
-                        const moejit_forward_args *args, unsigned char *host, size_t bytes) {
+                        moejit_executor *executor, const moejit_forward_args *args, unsigned char *host, size_t bytes) {
     struct gpu *gpu = &bench->gpu;
     if (!gpu_ok(gpu, gpu->cuMemsetD8((CUdeviceptr)args->output.data, 0xff, bytes), "poisoning the output") ||
         !gpu_ok(gpu, gpu->cuCtxSynchronize(), "poisoning the output")) {
         return bench_fail("check", gpu->error);
     }
-    if (moejit_forward(plan, call->layer->weights[0], args, call->executor, bench->stream) != MOEJIT_STATUS_OK)
-        return bench_fail("check", moejit_executor_error(call->executor));
+    if (moejit_forward(plan, call->layer->weights[0], args, executor, bench->stream) != MOEJIT_STATUS_OK)
+        return bench_fail("check", moejit_executor_error(executor));
     if (!gpu_ok(gpu, gpu->cuStreamSynchronize(bench->stream), "waiting for forward") ||
         !gpu_download(gpu, host, args->output.data, bytes)) {
         return bench_fail("check", gpu->error);
@@ -31,8 +31,21 @@ static bool run_forward(struct bench *bench, const moejit_plan *plan, const stru
     return true;
 }
 
+// As timed; but where bits are compared one that shares no tile, which the portable family does not do: a sum of two
+// CTAs' sums has other bits (docs/decisions/0014-shared-tiles.md).
+static bool choose_executor(struct bench *bench, const struct bench_call *call, bool exact,
+                            moejit_executor **executor) {
+    moejit_executor_options options;
+    *executor = call->executor;
+    if (!exact) return true;
+    moejit_executor_options_init(&options);
+    options.max_tile_ctas = 1;
+    return moejit_executor_create(bench->context, &options, executor) == MOEJIT_STATUS_OK ||
+           bench_fail("check", moejit_context_error(bench->context));
+}
+
 static bool run_other(struct bench *bench, const struct bench_call *call, const moejit_layer *description,
-                      moejit_family family, struct outputs *outputs) {
+                      moejit_family family, moejit_executor *executor, struct outputs *outputs) {
     moejit_plan_options options;
     moejit_plan *plan = NULL;
     moejit_forward_args args = call->args[0];
@@ -45,7 +58,7 @@ static bool run_other(struct bench *bench, const struct bench_call *call, const 
     args.workspace_bytes = moejit_plan_workspace_bytes(plan);
     args.workspace = bench_upload(bench, NULL, args.workspace_bytes);
     bool good = args.workspace != NULL || bench_fail("check", bench->gpu.error);
-    good = good && run_forward(bench, plan, call, &args, outputs->others, outputs->bytes);
+    good = good && run_forward(bench, plan, call, executor, &args, outputs->others, outputs->bytes);
     moejit_plan_destroy(plan);
     bench_release(bench, kept);
     return good;
@@ -114,8 +127,11 @@ bool bench_check_run(struct bench *bench, struct bench_call *call, const struct 
     size_t bytes = (size_t)call->num_tokens * (size_t)description.hidden * mj_dtype_bytes(description.output_dtype);
     struct outputs outputs = {malloc(bytes), malloc(bytes), bytes};
     bool good = (outputs.ours != NULL && outputs.others != NULL) || bench_fail("check", "no host memory");
-    good = good && run_forward(bench, call->plan, call, &call->args[0], outputs.ours, bytes) &&
-           run_other(bench, call, &others, other, &outputs);
+    moejit_executor *executor = NULL;
+    good = good && choose_executor(bench, call, check->exact, &executor) &&
+           run_forward(bench, call->plan, call, executor, &call->args[0], outputs.ours, bytes) &&
+           run_other(bench, call, &others, other, executor, &outputs);
+    if (executor != call->executor) moejit_executor_destroy(executor);
     struct mj_problem problem = call->layer->problem;
     problem.layer = description;
     problem.sum = description.sum == MOEJIT_SUM_ATOMIC ? MJ_SUM_ATOMIC : MJ_SUM_ORDERED;

@@ -13,7 +13,7 @@ struct bench_check {
 };
 
 // Forward of routing 0 once more, and once by the other family with the same sum; where there is one family, by the
-// deterministic sum instead. False where something could not be run.
+// deterministic sum instead; without sharing tiles where bits are compared. False where something could not be run.
 bool bench_check_run(struct bench *bench, struct bench_call *call, const struct bench_variant *variant,
                      struct bench_check *check);
 // Fills all of check but `exact` and `against`. ours and others: host copies of [rows, H] of the layer's output dtype.
