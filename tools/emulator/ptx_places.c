@@ -138,7 +138,8 @@ static bool rewrite(const struct places *places, struct emu_arena *arena) {
     return true;
 }
 
-// A register is 128 bytes wide, so of each 32 entries most are of none: what is written before it is read is not cleared.
+// A register is 128 bytes wide, so of each 32 entries most are of none: what is written before it is read is not
+// cleared.
 static bool allocate(struct places *places) {
     size_t count = places->kernel->register_bytes / 4 + 1, instructions = places->kernel->num_instructions;
     bool good = (places->spans = calloc(count, sizeof(*places->spans))) != NULL;
