@@ -86,21 +86,21 @@ template <class Config> struct GemmHopperWgmma {
     __device__ __forceinline__ static void group_barrier() { named_barrier(1 + group(), group_threads); }
 
     // A tile that is not full is multiplied at the next of a few widths. Each is a main loop to compile: so there are few
-    // narrow ones, where dequantising takes longer than the products.
+    // narrow ones, where dequantising takes longer than the products, and few of a wide tile for reductions that end soon.
     static constexpr int first_width = block_tokens == 160 ? 64 : (block_tokens <= 64 ? 16 : 32);
 
-    __device__ __forceinline__ static constexpr int next_width(int width)
+    template <int reduced> __device__ __forceinline__ static constexpr int next_width(int width)
     {
         int step = 16;
         if (block_tokens <= 64 && width >= 32) step = 8;
-        if (block_tokens == 160) step = width < 96 ? 32 : (width < 112 ? 16 : 8);
+        if (block_tokens == 160) step = reduced < 256 ? 48 : (width < 96 ? 32 : (width < 112 ? 16 : 8));
         return width + step < block_tokens ? width + step : block_tokens;
     }
 
-    __device__ __forceinline__ static int width_of(int num_tokens)
+    template <int reduced> __device__ __forceinline__ static int width_of(int num_tokens)
     {
         int width = first_width;
-        while (width < num_tokens) width = next_width(width);
+        while (width < num_tokens) width = next_width<reduced>(width);
         return width;
     }
 
@@ -150,7 +150,7 @@ template <class Config> struct GemmHopperWgmma {
     {
         constexpr int num_steps = (reduced + Config::block_k - 1) / Config::block_k;
         int thread = static_cast<int>(threadIdx.x) - consumer_threads - 32, chunk = thread % 8, first = thread / 8;
-        int num_rows = (width_of(num_tokens) + copied_rows - 1 - first) / copied_rows;
+        int num_rows = (width_of<reduced>(num_tokens) + copied_rows - 1 - first) / copied_rows;
         uint32_t rows[rows_per_thread]; // in units of 16 bytes
 #pragma unroll
         for (int i = 0; i < rows_per_thread; i++) {
@@ -219,7 +219,7 @@ template <class Config> struct GemmHopperWgmma {
             if (num_tokens <= width) {
                 multiply_at<reduced, width>();
             } else {
-                choose_width<reduced, next_width(width)>(num_tokens);
+                choose_width<reduced, next_width<reduced>(width)>(num_tokens);
             }
         }
     }

@@ -29,9 +29,8 @@ struct layer_case {
     // Packs the weights from where they are; NULL: the data's are uploaded whole. False, with a sentence in `why`.
     bool (*pack)(void *user, struct gpu *gpu, moejit_weights *weights, CUstream stream, char *why, size_t why_bytes);
     void *pack_user;
-    struct layer_packs
-        *packs;  // NULL: none; else where weights that were packed before are looked for, and these are kept
-    int repeats; // further forwards whose bits are compared with the first where the sum is deterministic
+    struct layer_packs *packs; // where packed weights are looked for and kept; NULL: nowhere
+    int repeats;               // further forwards whose bits are compared with the first where the sum is deterministic
 };
 
 struct layer_result {
